@@ -1,0 +1,1 @@
+"""How much the gateway costs: run from the root of the repository, as `python -m bench.run`."""

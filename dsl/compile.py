@@ -1,0 +1,209 @@
+"""The passes in order, all or nothing: text -> documents -> model -> checks -> table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import attrs
+
+from gatewayd.dsl import secrets
+from gatewayd.dsl import source as disk
+from gatewayd.dsl.check import check
+from gatewayd.dsl.diagnostics import Diagnostic, Fault, Finding, Place
+from gatewayd.dsl.dump import digest
+from gatewayd.dsl.keyfile import Ring, read_ring
+from gatewayd.dsl.load import Loaded, load, unreadable
+from gatewayd.dsl.masking import Masks, masks_of, masks_of_text, show
+from gatewayd.dsl.model import GatewayTable, LogTable, RouteTable, ServiceTable
+from gatewayd.dsl.source import Source, Span
+from gatewayd.dsl.terms import SecretRef
+from gatewayd.dsl.world import Owned, World, build
+from gatewayd.routes.secret import Secret
+from gatewayd.routes.table import (
+    ApiKeyStrategy,
+    Bounds,
+    ClientBounds,
+    ClientTimeouts,
+    Gateway,
+    HttpTarget,
+    Launch,
+    Listen,
+    Log,
+    Route,
+    Service,
+    SessionLife,
+    StdioTarget,
+    Table,
+    Target,
+    Timeouts,
+    Tls,
+)
+
+
+@attrs.frozen
+class Outcome:
+    """What came of a configuration."""
+
+    table: Table | None
+    """None exactly when one of the diagnostics is an error."""
+    diagnostics: tuple[Diagnostic, ...]
+    """Sorted by file (in the order of reading) and position."""
+
+
+def compile_file(path: Path, *, environ: Mapping[str, str]) -> Outcome:
+    """Compile a configuration file with all that it includes. Never raises for what is in the files.
+
+    `environ` is asked for secrets, for the program search path, and for $CREDENTIALS_DIRECTORY.
+    """
+    try:
+        source = disk.read_source(path)
+    except disk.Unreadable as error:
+        return Outcome(None, (show(unreadable(path, str(error)), {}),))
+    return _compile(source, environ)
+
+
+def compile_text(text: str, *, environ: Mapping[str, str], path: Path = Path("gateway.toml")) -> Outcome:
+    """Compile a text as if it were the content of `path`, which need not exist."""
+    return _compile(disk.make_source(path, text), environ)
+
+
+def _compile(source: Source, environ: Mapping[str, str]) -> Outcome:
+    loaded = load(source)
+    world, findings = build(loaded)
+    findings = [*loaded.findings, *findings, *check(world, environ)]
+    rings = {name: read_ring(strategy) for name, strategy in world.auth.items()}
+    builder = _Builder(world, environ, rings)
+    table = builder.table()
+    findings += builder.findings
+    diagnostics = _shown(loaded, rings, findings)
+    broken = any(diagnostic.severity == "error" for diagnostic in diagnostics)
+    return Outcome(None if broken else table, diagnostics)
+
+
+def _shown(loaded: Loaded, rings: Mapping[str, Ring], findings: list[Finding]) -> tuple[Diagnostic, ...]:
+    """Findings in the order of the files, one of each, with masked source lines."""
+    masks: dict[Source, list[Span]] = {source: masks_of_text(source) for source in loaded.sources}
+    masks |= {document.source: masks_of(document) for document in loaded.documents}
+    order = {str(source.path): index for index, source in enumerate(loaded.sources)}
+    everything: list[tuple[Finding, Masks]] = [(finding, masks) for finding in findings]
+    for ring in rings.values():
+        hidden: Masks = {**masks, ring.source: list(ring.masks)} if ring.source else masks
+        everything += [(finding, hidden) for finding in ring.findings]
+    shown = {show(finding, hidden): None for finding, hidden in everything}
+    return tuple(
+        sorted(
+            shown,
+            key=lambda d: (
+                order.get(d.label.file, len(order)),
+                d.label.file,
+                d.label.line,
+                d.label.column,
+                d.code,
+            ),
+        )
+    )
+
+
+class _Builder:
+    """Model -> table; what secrets turn out to be missing is found on the way."""
+
+    def __init__(self, world: World, environ: Mapping[str, str], rings: Mapping[str, Ring]) -> None:
+        self.world = world
+        self.environ = environ
+        self.rings = rings
+        self.findings: list[Finding] = []
+
+    def table(self) -> Table:
+        world = self.world
+        table = Table(
+            _gateway(world.gateway),
+            _log(world.log),
+            {name: self.service(name, owned) for name, owned in world.services.items()},
+            {path: _route(path, owned.table) for path, owned in world.routes.items() if owned.table.services},
+            {name: ApiKeyStrategy(name, ring.keys) for name, ring in self.rings.items()},
+        )
+        return attrs.evolve(table, digest=digest(table))
+
+    def service(self, name: str, owned: Owned[ServiceTable]) -> Service:
+        table = owned.table
+        bearer = (
+            self.secret(secrets.bearer, table.auth.bearer, owned, "auth", "bearer") if table.auth else None
+        )
+        trust = None if table.trust is None else str(owned.document.source.resolve(table.trust))
+        return Service(
+            name,
+            self.target(owned),
+            Timeouts(table.timeout.call, table.timeout.connect, table.timeout.idle),
+            Bounds(table.max.request, table.max.response),
+            bearer,
+            trust,
+        )
+
+    def target(self, owned: Owned[ServiceTable]) -> Target:
+        table = owned.table
+        launch = self.launch(owned)
+        if table.url is None:
+            return StdioTarget(launch or Launch(()), table.per or "principal")
+        url = table.url
+        return HttpTarget(url.text, url.scheme, url.host, url.port, url.target, launch)
+
+    def launch(self, owned: Owned[ServiceTable]) -> Launch | None:
+        table, source = owned.table, owned.document.source
+        if table.command is None:
+            return None
+        program, *arguments = table.command
+        env: list[tuple[str, str | Secret]] = []
+        for name, value in table.env.items():
+            known = (
+                value if isinstance(value, str) else self.secret(secrets.resolve, value, owned, "env", name)
+            )
+            env.append((name, known))
+        if "/" in program:
+            program = str(source.resolve(program))
+        return Launch((program, *arguments), tuple(env), str(source.resolve(table.cwd or ".")))
+
+    def secret(self, find: Finder, ref: SecretRef, owned: Owned[ServiceTable], *steps: str) -> Secret:
+        try:
+            return find(ref, owned.document.source, self.environ)
+        except Fault as fault:
+            place: Place = owned.value(*steps)
+            self.findings.append(Finding(fault.code, fault.message, place, fault.hint))
+            return Secret("")
+
+
+Finder = Callable[[SecretRef, Source, Mapping[str, str]], Secret]
+
+
+def _gateway(owned: Owned[GatewayTable] | None) -> Gateway:
+    if owned is None:
+        return Gateway()
+    table, source = owned.table, owned.document.source
+    listen = tuple(
+        Listen(
+            item.address.host,
+            item.address.port,
+            Tls(str(source.resolve(item.tls.cert)), str(source.resolve(item.tls.key))) if item.tls else None,
+        )
+        for item in table.listen
+    )
+    patience, most, session = table.timeouts, table.max, table.session
+    return Gateway(
+        listen=listen,
+        admin=Listen(table.admin.host, table.admin.port) if table.admin else None,
+        drain=table.drain,
+        hosts=tuple(table.hosts),
+        origins=tuple(table.origins),
+        keepalive=table.keepalive,
+        timeouts=ClientTimeouts(patience.head, patience.body, patience.idle, patience.write),
+        max=ClientBounds(most.connections, most.calls, most.sessions, most.head),
+        session=SessionLife(session.idle, session.ttl),
+    )
+
+
+def _log(owned: Owned[LogTable] | None) -> Log:
+    return Log(owned.table.level, owned.table.format) if owned is not None else Log()
+
+
+def _route(path: str, table: RouteTable) -> Route:
+    return Route(path, table.services[0], table.auth or (), table.errors)

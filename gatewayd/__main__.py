@@ -1,0 +1,5 @@
+"""`python -m gatewayd`."""
+
+from gatewayd.cli import main
+
+raise SystemExit(main())

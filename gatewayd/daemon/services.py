@@ -1,0 +1,111 @@
+"""The running services: opened before a table takes effect, kept across reloads, closed when nobody uses them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import structlog
+import trio
+
+from gatewayd.observe.tree import Node
+from gatewayd.routes.table import HttpTarget, Service, StdioTarget
+from gatewayd.sessions.registry import Registry
+from gatewayd.upstreams.http import HttpUpstream
+from gatewayd.upstreams.service import Upstream
+from gatewayd.upstreams.stdio_service import open_stdio_upstream
+from gatewayd.upstreams.supervise import supervise
+
+log = structlog.get_logger("gatewayd.daemon")
+
+LOOK = 0.1
+"""Seconds between looks whether a retired service is still in use."""
+
+
+@attrs.define(eq=False)
+class Running:
+    """A service that is up."""
+
+    upstream: Upstream
+    retired: trio.Event = attrs.field(factory=trio.Event)
+    drain: float = 0.0
+    """Seconds that its users get once it is retired."""
+
+
+class Services:
+    """All services of the table in force, and those of earlier ones that are still in use. A task for each."""
+
+    def __init__(self, nursery: trio.Nursery, registry: Registry, root: Node) -> None:
+        self._nursery = nursery
+        self._registry = registry
+        self._node = root
+        self._running: dict[str, Running] = {}
+
+    async def provision(self, wanted: Mapping[str, Service]) -> dict[str, Running]:
+        """Have every wanted service up: the running one where its definition is the same, a new one otherwise.
+
+        Nothing that runs is touched, so the caller may still change its mind.
+        """
+        ready: dict[str, Running] = {}
+        for name, service in wanted.items():
+            known = self._running.get(name)
+            if known is not None and known.upstream.service == service:
+                ready[name] = known
+            else:
+                ready[name] = await self._nursery.start(self._run, service)
+        return ready
+
+    def use(self, ready: dict[str, Running], drain: float) -> None:
+        """Make these the services in force, and retire the others."""
+        for name, running in self._running.items():
+            if ready.get(name) is not running:
+                running.drain = drain
+                running.retired.set()
+        self._running = ready
+
+    def discard(self, ready: dict[str, Running]) -> None:
+        """Give up what `provision` opened and was not used."""
+        for name, running in ready.items():
+            if self._running.get(name) is not running:
+                running.retired.set()
+
+    def statistics(self) -> list[dict[str, object]]:
+        """What `/services` shows."""
+        return [
+            {"name": name, "users": running.upstream.users, **running.upstream.statistics()}
+            for name, running in self._running.items()
+        ]
+
+    async def _run(self, service: Service, *, task_status: trio.TaskStatus[Running]) -> None:
+        with Node("service", service.name, parent=self._node, now=trio.current_time()):
+            async with open_upstream(service) as upstream:
+                running = Running(upstream)
+                task_status.started(running)
+                await running.retired.wait()
+                log.info("service retired", service=service.name, users=upstream.users)
+                with trio.move_on_after(running.drain):
+                    while upstream.users:
+                        await trio.sleep(LOOK)
+                await self._registry.end_where(lambda session: session.upstream is upstream)
+        log.info("service closed", service=service.name)
+
+
+@asynccontextmanager
+async def open_upstream(service: Service) -> AsyncGenerator[Upstream]:
+    """A service of either transport, with the tasks it needs. Exceptions leave in a group."""
+    match service.target:
+        case StdioTarget() as target:
+            async with open_stdio_upstream(service, target) as stdio:
+                yield stdio
+        case HttpTarget(launch=launch):
+            async with trio.open_nursery() as nursery:
+                upstream = HttpUpstream(service)
+                nursery.start_soon(upstream.pool.reap)
+                if launch is not None:
+                    nursery.start_soon(lambda: supervise(launch, name=service.name))
+                try:
+                    yield upstream
+                finally:
+                    nursery.cancel_scope.cancel()
+                    await upstream.aclose()

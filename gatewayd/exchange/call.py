@@ -1,0 +1,82 @@
+"""One call: what is known about it, and the scope that ends it."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import attrs
+import trio
+
+from gatewayd.auth.principal import Principal
+from gatewayd.exchange.plan import Plan
+from gatewayd.exchange.reply import Field, Reply, RpcReply
+from gatewayd.observe.correlation import Correlation
+from gatewayd.observe.tree import Node
+from gatewayd.protocol.http1 import RequestHead
+from gatewayd.protocol.jsonrpc import Id
+from gatewayd.protocol.versions import Era
+
+End = Literal["disconnected", "timed out", "not reading", "cancelled by client", "session ended", "drained"]
+"""Why a call was ended before its answer."""
+
+
+@attrs.define(eq=False)
+class Call:
+    """The life of one HTTP request after it was admitted.
+
+    The exchange runs it inside `scope`; whoever wants it to end calls `end` with the reason. A front starts watching
+    the client, the clock and the keep-alive only for calls that turn out to wait (`settle`), because most do not.
+    """
+
+    plan: Plan
+    """The route's program, of the table that the call began with."""
+    head: RequestHead
+    principal: Principal
+    correlation: Correlation
+    http: Reply
+    node: Node
+    started: float
+    """Trio time."""
+    reply: RpcReply = attrs.field(init=False)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    deadline: float = math.inf
+    """Trio time at which the answer must be complete; takes effect when the call settles."""
+    settled: bool = False
+    ended: End | None = None
+    method: str = "other"
+    """The JSON-RPC method, for metrics and logs; `other` until it is known."""
+    rpc_id: Id | None = None
+    """The client's id, once the body was read and has one."""
+    era: Era = "legacy"
+    version: str | None = None
+    """The revision that the client named in its header."""
+    listening: bool = False
+    """Whether this is a standing stream: no deadline, and a drain ends it politely at once."""
+
+    def __attrs_post_init__(self) -> None:
+        self.reply = RpcReply(self.http)
+
+    def trace_fields(self) -> list[Field]:
+        """What tells the upstream which request of ours this is."""
+        return [
+            (b"x-request-id", self.correlation.request_id.encode()),
+            (b"traceparent", self.correlation.traceparent.encode()),
+        ]
+
+    def end(self, reason: End) -> None:
+        """Cancel the call's work. Only the first reason counts."""
+        if self.ended is None:
+            self.ended = reason
+            self.scope.cancel()
+
+    def set_deadline(self, deadline: float) -> None:
+        """Set when the answer must be complete; `inf` for standing streams."""
+        self.deadline = deadline
+        if self.settled:
+            self.scope.deadline = deadline
+
+    def settle(self) -> None:
+        """Arm the deadline: from here on the call is one that waits."""
+        self.settled = True
+        self.scope.deadline = self.deadline

@@ -1,0 +1,186 @@
+"""The life of every call: admitted, run inside a scope, answered exactly once, counted."""
+
+from __future__ import annotations
+
+import itertools
+
+import structlog
+import trio
+
+from gatewayd.auth.principal import Principal
+from gatewayd.exchange import admission
+from gatewayd.exchange.admission import Admitted, Door, Refused
+from gatewayd.exchange.boundary import Verdict, http_status, judge, judge_end
+from gatewayd.exchange.call import Call
+from gatewayd.exchange.legacy import Legacy
+from gatewayd.exchange.modern import LISTEN, end_listening, serve_modern
+from gatewayd.exchange.plan import Plans
+from gatewayd.exchange.reply import Reply
+from gatewayd.observe.metrics import Metrics, Outcome
+from gatewayd.observe.tree import Node
+from gatewayd.protocol.codes import HEADER_MISMATCH
+from gatewayd.protocol.envelope import classify
+from gatewayd.protocol.http1 import HttpError, RequestHead
+from gatewayd.protocol.jsonrpc import Request, RpcError, decode, encode
+from gatewayd.sessions.registry import Registry
+from gatewayd.upstreams.channel import UpstreamError
+
+log = structlog.get_logger("gatewayd.exchange")
+
+LAST_WORD = 5.0
+"""Seconds for the answer to a call that has been ended: its own deadline is over by then."""
+
+
+class Exchange:
+    """What the fronts share. `plans` is swapped by a reload; calls keep the plan they began with."""
+
+    def __init__(self, plans: Plans, registry: Registry, metrics: Metrics) -> None:
+        self.plans = plans
+        self.registry = registry
+        self.metrics = metrics
+        self.draining = False
+        self._calls: set[Call] = set()
+        self._idle = trio.Event()
+        self._ids = itertools.count(1)
+        self._legacy = Legacy(registry, self._ids, plans.gateway.max.calls)
+
+    def admit(self, head: RequestHead, door: Door) -> Admitted | Refused:
+        """Judge a head before its body is read."""
+        return admission.admit(head, self.plans, door, draining=self.draining)
+
+    def begin(self, head: RequestHead, admitted: Admitted, reply: Reply, node: Node, now: float) -> Call:
+        """A call for an admitted request. The front runs it next, and may `end` or `settle` it meanwhile."""
+        return Call(admitted.plan, head, admitted.principal, admitted.correlation, reply, node, now)
+
+    async def run(self, call: Call, body: bytes) -> None:
+        """Run a call to its end. Raises nothing but cancellation from outside of the call's own scope.
+
+        If the client is gone the answer stays unfinished, which the reply shows.
+        """
+        outcome: Outcome = "cancelled"
+        upstream = call.plan.upstream
+        upstream.users += 1
+        self.metrics.in_flight += 1
+        self._calls.add(call)
+        try:
+            with call.scope:
+                outcome = await self._serve(call, body)
+            if call.scope.cancelled_caught:
+                outcome = await self._ended(call)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            call.ended = call.ended or "disconnected"
+        finally:
+            self._calls.discard(call)
+            if self.draining and not self._calls:
+                self._idle.set()
+            self.metrics.in_flight -= 1
+            upstream.users -= 1
+            seconds = trio.current_time() - call.started
+            self.metrics.call(call.plan.route.path, upstream.service.name, call.method, outcome, seconds)
+
+    def drain(self) -> None:
+        """Take no new calls; standing streams end now, because they would never end by themselves."""
+        self.draining = True
+        for call in list(self._calls):
+            if call.listening:
+                call.end("drained")
+        if not self._calls:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until the last call has ended, once `drain` was called."""
+        await self._idle.wait()
+
+    def end_all(self) -> None:
+        """End what is left with an error."""
+        for call in list(self._calls):
+            call.end("drained")
+
+    async def revoke(self) -> None:
+        """After a reload: end the streams and sessions of principals who could not come in any more."""
+        for call in list(self._calls):
+            if call.listening and not self._welcome(call.principal, call.plan.route.path):
+                call.end("session ended")
+        await self.registry.end_where(lambda session: not self._welcome(session.principal, session.path))
+
+    @property
+    def running(self) -> int:
+        """Calls that have begun and not ended."""
+        return len(self._calls)
+
+    def _welcome(self, principal: Principal, path: str) -> bool:
+        plan = self.plans.routes.get(path)
+        return plan is not None and plan.gate.knows(principal)
+
+    async def _serve(self, call: Call, body: bytes) -> Outcome:
+        try:
+            return await self._dispatch(call, body)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise  # the client's side: upstreams raise their own
+        except Exception as error:  # noqa: BLE001 (the boundary: whatever it is, the client gets one answer)
+            verdict = judge(error, call)
+            self._note(error, call, verdict)
+            await self._say(call, verdict)
+            return verdict.outcome
+
+    async def _dispatch(self, call: Call, body: bytes) -> Outcome:
+        head = call.head
+        message = decode(body) if head.method == "POST" else None
+        if isinstance(message, Request):
+            call.rpc_id = message.id
+        call.method = "other" if message is None else getattr(message, "method", "response")
+        try:
+            version = head.get(b"mcp-protocol-version")
+            session = head.get(b"mcp-session-id")
+            call.version = None if version is None else version.decode("ascii", "replace")
+            call.era = classify(head.method, version, session=session is not None, message=message)
+            if call.era == "modern" and message is not None:
+                return await serve_modern(call, message, self._ids)
+            return await self._legacy.serve(call, message)
+        except HttpError as error:
+            raise RpcError(HEADER_MISMATCH, f"Header mismatch: {error.reason}", call.rpc_id) from None
+
+    async def _ended(self, call: Call) -> Outcome:
+        """The call's scope was cancelled: by its deadline, or by `Call.end`."""
+        with trio.move_on_after(LAST_WORD):
+            if call.listening and call.ended == "drained" and call.reply.streaming:
+                await (end_listening(call) if call.method == LISTEN else call.reply.finish_without_answer())
+                return "ok"
+            verdict = judge_end(call.ended, call)
+            if verdict is not None:
+                log.warning("call ended", reason=call.ended or "timed out", **_facts(call))
+                await self._say(call, verdict)
+                return verdict.outcome
+            if call.ended in ("cancelled by client", "session ended"):
+                await call.reply.finish_without_answer()
+        return "cancelled"
+
+    async def _say(self, call: Call, verdict: Verdict) -> None:
+        if not call.reply.finished:
+            if verdict.status in (429, 503):
+                call.reply.add_field(b"retry-after", b"1")
+            if verdict.status == 405:
+                call.reply.add_field(b"allow", b"POST")
+            await call.reply.finish(encode(verdict.failure), http_status(verdict, call))
+
+    def _note(self, error: Exception, call: Call, verdict: Verdict) -> None:
+        """Write a failure down once, with what the client is not told."""
+        facts = {"code": verdict.failure.code, "reason": verdict.failure.message, **_facts(call)}
+        match error:
+            case RpcError():
+                log.info("call refused", **facts)
+            case UpstreamError(detail=detail):
+                log.warning("call failed", detail=detail, **facts)
+            case _:
+                log.error("call crashed", exc_info=error, **facts)
+
+
+def _facts(call: Call) -> dict[str, object]:
+    return {
+        "request_id": call.correlation.request_id,
+        "trace": call.correlation.traceparent,
+        "route": call.plan.route.path,
+        "service": call.plan.upstream.service.name,
+        "method": call.method,
+        "principal": call.principal.id,
+    }

@@ -1,0 +1,32 @@
+"""Which revisions are offered through the gateway: what the service speaks, as far as we speak it too."""
+
+from __future__ import annotations
+
+from gatewayd.protocol.jsonrpc import Failure, Request, Result
+from gatewayd.protocol.jsontext import encode_members, members, string, strings, text
+from gatewayd.protocol.versions import LEGACY, SUPPORTED
+
+SUPPORTED_VERSIONS = "supportedVersions"
+
+
+def narrow_discovery(answer: Result | Failure) -> Result | Failure:
+    """A discover result that lists only revisions which both sides of the gateway speak."""
+    if isinstance(answer, Failure):
+        return answer
+    parts = members(answer.result)
+    offered = strings(parts.get(SUPPORTED_VERSIONS, b"null"))
+    common = [version for version in SUPPORTED if version in offered]
+    parts[SUPPORTED_VERSIONS] = b"[%b]" % b",".join(map(text, common))
+    return Result(answer.id, encode_members(parts))
+
+
+def offer_known(request: Request) -> Request:
+    """An `initialize` that asks for a revision which we speak: a client's unknown one becomes our newest.
+
+    MCP 2025-11-25, version negotiation: the server answers with another version that it supports.
+    """
+    params = members(request.params or b"{}")
+    if string(params.get("protocolVersion", b"null")) in LEGACY:
+        return request
+    params["protocolVersion"] = text(LEGACY[0])
+    return Request(request.id, request.method, encode_members(params))

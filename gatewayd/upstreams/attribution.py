@@ -1,0 +1,50 @@
+"""Which call a message on a shared channel belongs to (MCP, stdio: one channel, correlated by ids)."""
+
+from __future__ import annotations
+
+from gatewayd.protocol.jsonrpc import Id, Notification, identifier
+from gatewayd.protocol.jsontext import JsonError, members
+
+SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+DIGITS = 19
+"""Our ids are a counter; nothing longer is one of them."""
+
+
+def progress_token(notification: Notification) -> int | None:
+    """The token of `notifications/progress`; None when it is none of ours, which are integers."""
+    return _number(_member(notification.params, "progressToken"))
+
+
+def subscription(notification: Notification) -> int | None:
+    """The listen request that the notification is tagged with.
+
+    A string with the same digits counts: MCP 2026-07-28 asks for the type of the request's id, but servers
+    that keep their subscriptions in maps with string keys are in the field.
+    """
+    meta = _member(notification.params, "_meta")
+    return _number(_member(meta, SUBSCRIPTION))
+
+
+def cancelled(notification: Notification) -> Id | None:
+    """The request that `notifications/cancelled` names."""
+    raw = _member(notification.params, "requestId")
+    return None if raw is None else identifier(raw)
+
+
+def _member(raw: bytes | None, name: str) -> bytes | None:
+    """The text of one member; None where there is none, or where its object is none or ambiguous."""
+    if raw is None:
+        return None
+    try:
+        return members(raw).get(name)
+    except JsonError:
+        return None
+
+
+def _number(raw: bytes | None) -> int | None:
+    if raw is None:
+        return None
+    value = identifier(raw)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= DIGITS:
+        return int(value)
+    return value if isinstance(value, int) else None

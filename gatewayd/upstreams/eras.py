@@ -1,0 +1,90 @@
+"""Which protocol era a service speaks: asked once, remembered, asked again after a while.
+
+MCP 2026-07-28, versioning: a modern client probes with `server/discover`; any recognised modern error is proof of the
+modern era as well, every other answer means that the service speaks revisions with sessions only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from gatewayd.protocol.codes import (
+    HEADER_MISMATCH,
+    METHOD_NOT_FOUND,
+    MISSING_CLIENT_CAPABILITY,
+    UNSUPPORTED_VERSION,
+)
+from gatewayd.protocol.jsonrpc import Failure, Request, Result
+from gatewayd.protocol.jsontext import JsonError, members, strings, text
+from gatewayd.protocol.versions import LEGACY, META_CLIENT_CAPABILITIES, META_VERSION, MODERN
+from gatewayd.upstreams.channel import WrongEra
+
+REMEMBER_LEGACY = 60.0
+"""Seconds after which a service that was legacy is asked again: it may have been upgraded in place."""
+
+MODERN_ERRORS = frozenset({HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION})
+
+PROBE_ID = 0
+"""Id of the probe; ids of calls start at 1."""
+
+
+class EraMemory:
+    """What is known of one service's era."""
+
+    def __init__(self) -> None:
+        self._modern: bool | None = None
+        self._asked = 0.0
+        self._lock = trio.Lock()
+
+    async def require_modern(self, probe: Callable[[], Awaitable[bool]]) -> None:
+        """Return if the service speaks the modern era, else raise `WrongEra`. One probe serves all who wait.
+
+        What the probe raises goes to the caller who sent it, and the next one asks again: an outage is no verdict.
+        """
+        if self._modern:
+            return
+        async with self._lock:
+            now = trio.current_time()
+            if self._modern is None or (not self._modern and now - self._asked > REMEMBER_LEGACY):
+                self._modern = await probe()
+                self._asked = now
+        if not self._modern:
+            raise WrongEra("the service speaks only protocol revisions with sessions", LEGACY)
+
+    def known(self) -> str:
+        """For people: `modern`, `legacy only` or `not asked yet`."""
+        return {True: "modern", False: "legacy only", None: "not asked yet"}[self._modern]
+
+
+def discover_request() -> Request:
+    """The probe."""
+    meta = b'{%b:%b,%b:{}}' % (text(META_VERSION), text(MODERN[0]), text(META_CLIENT_CAPABILITIES))
+    return Request(PROBE_ID, "server/discover", b'{"_meta":%b}' % meta)
+
+
+def speaks_modern(answer: Result | Failure, status: int = 200) -> bool:
+    """What the answer to the probe says; `status` is the HTTP status that came with it.
+
+    A discover result that names no modern revision advertises legacy ones. `METHOD_NOT_FOUND` proves the modern era
+    only together with HTTP 404, where that revision demands the body; legacy servers use it with other statuses.
+    """
+    if isinstance(answer, Failure):
+        return answer.code in MODERN_ERRORS or (answer.code == METHOD_NOT_FOUND and status == 404)
+    return any(version in MODERN for version in versions_in(answer.result, "supportedVersions"))
+
+
+def modern_versions_in(failure: Failure) -> tuple[str, ...]:
+    """The modern revisions that an answer to `initialize` names: then the service has no sessions."""
+    if failure.code != UNSUPPORTED_VERSION or failure.data is None:
+        return ()
+    return tuple(version for version in versions_in(failure.data, "supported") if version in MODERN)
+
+
+def versions_in(raw: bytes, member: str) -> tuple[str, ...]:
+    """The list of strings under `member`; empty where it is something else."""
+    try:
+        return strings(members(raw).get(member, b"null"))
+    except JsonError:
+        return ()

@@ -1,0 +1,155 @@
+"""Streamable HTTP upstreams of both eras."""
+
+from __future__ import annotations
+
+import trio
+
+from gatewayd.protocol.headers import encode_value
+from gatewayd.protocol.http1 import encode_request_head
+from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, encode
+from gatewayd.protocol.jsontext import members, string
+from gatewayd.protocol.versions import LEGACY, MODERN, REPEATABLE
+from gatewayd.routes.table import HttpTarget, Service
+from gatewayd.upstreams.answer import Abandon, HttpAnswer, final_answer, send
+from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, UpstreamTimedOut, WrongEra
+from gatewayd.upstreams.eras import EraMemory, discover_request, modern_versions_in, speaks_modern
+from gatewayd.upstreams.http_session import HttpLegacyPeer
+from gatewayd.upstreams.pool import Pool
+from gatewayd.upstreams.service import Caller, Opened
+
+Field = tuple[bytes, bytes]
+
+FAREWELL = 2.0
+"""Seconds that the DELETE of an upstream session may take."""
+
+
+class HttpUpstream:
+    """One service over Streamable HTTP: a pool of connections and what is known of its era. An `Upstream`."""
+
+    def __init__(self, service: Service) -> None:
+        assert isinstance(service.target, HttpTarget)
+        self.users = 0
+        self.service = service
+        self.target = service.target
+        self.pool = Pool(service.target, connect_timeout=service.timeouts.connect, trust=service.trust)
+        self.eras = EraMemory()
+        host = self.target.host if ":" not in self.target.host else f"[{self.target.host}]"
+        default_port = 443 if self.target.scheme == "https" else 80
+        authority = host if self.target.port == default_port else f"{host}:{self.target.port}"
+        self._common: tuple[Field, ...] = (
+            (b"host", authority.encode()),
+            (b"accept", b"application/json, text/event-stream"),
+            (b"accept-encoding", b"identity"),
+            (b"user-agent", b"gatewayd"),
+        )
+        if service.bearer is not None:
+            self._common += ((b"authorization", b"Bearer " + service.bearer.reveal().encode()),)
+
+    async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
+        """See `Upstream.request`."""
+        await self.eras.require_modern(lambda: self._probe(caller))
+        return await self._post_modern(message, version, name, caller)
+
+    async def open_legacy(self, message: Request, caller: Caller) -> Opened:
+        """See `Upstream.open_legacy`."""
+        answer = await self.post(message, caller.fields)
+        try:
+            head = await answer.read_head()
+            result = await final_answer(answer)
+            if isinstance(result, Failure):
+                supported = modern_versions_in(result)
+                if supported:
+                    raise WrongEra("the service speaks only revisions without sessions", supported)
+                raise Refused(result)
+            version = string(members(result.result).get("protocolVersion", b"null"))
+            if version not in LEGACY:
+                raise UpstreamBroke("the service chose a protocol revision that was not offered", str(version))
+            session = head.get(b"mcp-session-id")
+        finally:
+            await answer.aclose()
+        return Opened(HttpLegacyPeer(self, session, version), version, result.result)
+
+    async def post(
+        self,
+        message: Request | Notification | Result | Failure,
+        fields: tuple[Field, ...],
+        *,
+        in_session: bool = False,
+        abandon: Abandon | None = None,
+    ) -> HttpAnswer:
+        """Send one message; the answer's head is not awaited. `abandon` tells the service of a request given up."""
+        body = encode(message)
+        content = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+        head = encode_request_head("POST", self.target.path, (*self._common, *content, *fields))
+        request = message if isinstance(message, Request) else None
+        return await self._exchange(
+            "POST",
+            head + body,
+            request_id=request.id if request is not None else None,
+            repeatable=request is not None and request.method in REPEATABLE,
+            in_session=in_session,
+            abandon=abandon,
+        )
+
+    async def bodiless(self, method: str, fields: tuple[Field, ...]) -> HttpAnswer:
+        """Send GET or DELETE for a legacy session."""
+        wire = encode_request_head(method, self.target.path, (*self._common, *fields))
+        return await self._exchange(method, wire, request_id=None, repeatable=True, in_session=True, abandon=None)
+
+    async def aclose(self) -> None:
+        """Close idle connections; those in use are closed when their answers are."""
+        await self.pool.aclose()
+
+    def statistics(self) -> dict[str, object]:
+        """What `/services` shows."""
+        return {"kind": "http", "url": self.target.url, "connections": self.pool.open, "eras": self.eras.known()}
+
+    async def _exchange(
+        self,
+        method: str,
+        wire: bytes,
+        *,
+        request_id: Id | None,
+        repeatable: bool,
+        in_session: bool,
+        abandon: Abandon | None,
+    ) -> HttpAnswer:
+        connection = await send(self.pool, await self.pool.acquire(), method, wire)
+        return HttpAnswer(
+            self.pool,
+            connection,
+            method,
+            wire,
+            request_id=request_id,
+            limit=self.service.max.response,
+            repeatable=repeatable,
+            in_session=in_session,
+            abandon=abandon,
+        )
+
+    async def _post_modern(self, message: Request, version: str, name: str | None, caller: Caller) -> HttpAnswer:
+        fields: tuple[Field, ...] = (
+            (b"mcp-protocol-version", version.encode()),
+            (b"mcp-method", message.method.encode()),
+            *caller.fields,
+        )
+        if name is not None:
+            fields += ((b"mcp-name", encode_value(name)),)
+        return await self.post(message, fields)
+
+    async def _probe(self, caller: Caller) -> bool:
+        try:
+            with trio.fail_after(self.service.timeouts.connect):
+                answer = await self._post_modern(discover_request(), MODERN[0], None, Caller(caller.key))
+                try:
+                    final = await final_answer(answer)
+                except UpstreamBroke:
+                    head = answer.head
+                    if head is None or head.status >= 500 or head.status in (401, 403, 429):
+                        raise
+                    return False
+                finally:
+                    await answer.aclose()
+        except trio.TooSlowError:
+            raise UpstreamTimedOut("the service did not say in time which protocol it speaks") from None
+        return speaks_modern(final, answer.head.status if answer.head is not None else 200)

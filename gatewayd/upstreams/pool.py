@@ -1,0 +1,161 @@
+"""Connections to one HTTP origin, kept alive between requests."""
+
+from __future__ import annotations
+
+import select
+import ssl
+from collections import deque
+from contextlib import suppress
+
+import attrs
+import trio
+
+from gatewayd.protocol.http1 import END, HttpError, ResponseReader
+from gatewayd.routes.table import HttpTarget
+from gatewayd.upstreams.channel import UpstreamTimedOut, UpstreamUnreachable
+
+MAX_HEAD = 64 * 1024
+"""Bytes of a response head. Servers may send large cookies; nothing that we forward is in there."""
+
+KEEP_IDLE = 4.0
+"""Seconds an unused connection is kept: common servers (uvicorn, Node) close theirs after 5, and we want to be first."""
+
+MAX_IDLE = 128
+"""Unused connections kept per origin; more come and go with a burst."""
+
+Connected = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+
+@attrs.define(eq=False)
+class PooledConnection:
+    """One connection to the origin, used by one request at a time."""
+
+    stream: Connected
+    reader: ResponseReader
+    reused: bool = False
+    """Whether an earlier request was served on it: then a silent close may just mean that it had gone stale."""
+    idle_since: float = 0.0
+
+    @property
+    def socket(self) -> trio.socket.SocketType:
+        """The socket below, for a look whether bytes wait."""
+        stream = self.stream
+        return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
+
+
+class Pool:
+    """Hands out connections, last used first. A closed pool serves what is in use and keeps nothing."""
+
+    def __init__(self, target: HttpTarget, *, connect_timeout: float, trust: str | None) -> None:
+        self._target = target
+        self._connect_timeout = connect_timeout
+        self._tls = ssl.create_default_context(cafile=trust) if target.scheme == "https" else None
+        self._idle: deque[PooledConnection] = deque()
+        self._filled = trio.Event()
+        self._closed = False
+        self.open = 0
+        """Connections that exist, idle ones included."""
+
+    async def acquire(self, *, fresh: bool = False) -> PooledConnection:
+        """A connection that is ready for a request. Raises `UpstreamUnreachable`, `UpstreamTimedOut`.
+
+        `fresh` asks for a new one: the second try after a kept one turned out to be dead.
+        """
+        while self._idle and not fresh:
+            connection = self._idle.pop()
+            if await _still_good(connection):
+                connection.reused = True
+                return connection
+            await self.discard(connection)
+        return await self._connect()
+
+    async def release(self, connection: PooledConnection) -> None:
+        """Take a connection back after its answer; keep it if another request may follow."""
+        if self._closed or len(self._idle) >= MAX_IDLE:
+            await self.discard(connection)
+            return
+        connection.idle_since = trio.current_time()
+        self._idle.append(connection)
+        self._filled.set()
+
+    async def discard(self, connection: PooledConnection) -> None:
+        """Close a connection at once. Never waits for the peer."""
+        self.open -= 1
+        await trio.aclose_forcefully(connection.stream)
+
+    async def reap(self) -> None:
+        """Close what has been idle too long, until cancelled. Sleeps while there is nothing to do."""
+        while True:
+            await self._filled.wait()
+            await trio.sleep_until(self._idle[0].idle_since + KEEP_IDLE if self._idle else -1)
+            now = trio.current_time()
+            while self._idle and self._idle[0].idle_since + KEEP_IDLE <= now:
+                await self.discard(self._idle.popleft())
+            if not self._idle:
+                self._filled = trio.Event()
+
+    async def aclose(self) -> None:
+        """Close what is idle; what is in use is closed when it comes back."""
+        self._closed = True
+        while self._idle:
+            await self.discard(self._idle.popleft())
+
+    async def _connect(self) -> PooledConnection:
+        target = self._target
+        try:
+            with trio.fail_after(self._connect_timeout):
+                stream = await self._open_stream()
+        except trio.TooSlowError:
+            raise UpstreamTimedOut("the service did not accept a connection in time", target.url) from None
+        except OSError as error:
+            raise UpstreamUnreachable("the service cannot be reached", f"{target.url}: {error}") from error
+        except (trio.BrokenResourceError, ssl.SSLError) as error:
+            cause = error.__cause__ or error
+            raise UpstreamUnreachable("no trusted connection to the service", f"{target.url}: {cause}") from error
+        self.open += 1
+        return PooledConnection(stream, ResponseReader(MAX_HEAD))
+
+    async def _open_stream(self) -> Connected:
+        target = self._target
+        stream = await trio.open_tcp_stream(target.host, target.port)
+        with suppress(OSError):  # a courtesy to long streams: a peer that vanished is noticed at last
+            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
+            stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPIDLE, 60)
+        if self._tls is None:
+            return stream
+        secure = trio.SSLStream(stream, self._tls, server_hostname=target.host, https_compatible=True)
+        try:
+            await secure.do_handshake()
+        except BaseException:
+            await trio.aclose_forcefully(secure)
+            raise
+        return secure
+
+
+async def _still_good(connection: PooledConnection) -> bool:
+    """Whether a kept connection can take a request: alive, and its last answer completely read.
+
+    The final event of a stream is often followed by the end of the body in a packet of its own, which nobody
+    waited for: it is read now.
+    """
+    reader = connection.reader
+    try:
+        if not reader.complete and not _at_end(reader) and _is_readable(connection.socket):
+            reader.feed(await connection.stream.receive_some())
+            _at_end(reader)
+    except (HttpError, trio.BrokenResourceError):
+        return False
+    return reader.complete and not _is_readable(connection.socket)
+
+
+def _at_end(reader: ResponseReader) -> bool:
+    while (part := reader.next_chunk()) is not None:
+        if part is END:
+            return True
+    return False
+
+
+def _is_readable(socket: trio.socket.SocketType) -> bool:
+    poll = select.poll()
+    poll.register(socket.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -1,0 +1,58 @@
+"""One service, opened: what the exchange talks to, whatever the transport."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+
+from gatewayd.protocol.jsonrpc import Request
+from gatewayd.routes.table import Service
+from gatewayd.upstreams.channel import Answer, LegacyPeer
+
+
+@attrs.frozen
+class Caller:
+    """What an upstream may know about who is behind a request."""
+
+    key: str
+    """Equal for equal principals; what `per = "principal"` shares a process by."""
+    fields: tuple[tuple[bytes, bytes], ...] = ()
+    """HTTP fields to send along: trace context, request id, `Mcp-Param-*`."""
+
+
+@attrs.frozen
+class Opened:
+    """A legacy session that an upstream agreed to."""
+
+    peer: LegacyPeer
+    version: str
+    result: bytes
+    """The `initialize` result, as JSON text."""
+
+
+class Upstream(Protocol):
+    """A running service. Opened by the daemon, which also closes it when no call uses it any more."""
+
+    users: int
+    """Calls and sessions that use it: a replaced service is closed when there are none."""
+
+    @property
+    def service(self) -> Service:
+        """Its definition."""
+        ...
+
+    async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
+        """Send a modern request of revision `version` about `name` (tool, prompt, URI; None where there is none).
+
+        Raises `UpstreamError`; `WrongEra` when the service speaks legacy revisions only.
+        """
+        ...
+
+    async def open_legacy(self, message: Request, caller: Caller) -> Opened:
+        """Send `initialize`. Raises `UpstreamError`, `WrongEra`, or `Refused` with the service's own error."""
+        ...
+
+    def statistics(self) -> dict[str, object]:
+        """What `/services` shows."""
+        ...

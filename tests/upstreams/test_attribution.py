@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from gatewayd.protocol.jsonrpc import Notification
+from gatewayd.upstreams.attribution import cancelled, progress_token, subscription
+
+
+@pytest.mark.parametrize(
+    ("params", "token"),
+    [
+        (b'{"progressToken":7}', 7),
+        (b'{"progressToken":"7"}', 7),
+        (b'{"progressToken":"seven"}', None),
+        (b'{"progressToken":""}', None),
+        (b'{"progressToken":"\xd9\xa7"}', None),
+        (b'{"progressToken":"' + b"7" * 20 + b'"}', None),
+        (b'{"progressToken":7.0}', None),
+        (b'{"progressToken":true}', None),
+        (b'{"progressToken":7,"progressToken":8}', None),
+        (b"{}", None),
+        (None, None),
+    ],
+)
+def test_progress(params: bytes | None, token: int | None) -> None:
+    assert progress_token(Notification("notifications/progress", params)) == token
+
+
+@pytest.mark.parametrize(
+    ("params", "ident"),
+    [
+        (b'{"_meta":{"io.modelcontextprotocol/subscriptionId":7}}', 7),
+        (b'{"_meta":{"io.modelcontextprotocol/subscriptionId":"7"}}', 7),
+        (b'{"_meta":{}}', None),
+        (b'{"_meta":[]}', None),
+        (b"{}", None),
+        (None, None),
+    ],
+)
+def test_subscription(params: bytes | None, ident: int | None) -> None:
+    assert subscription(Notification("notifications/tools/list_changed", params)) == ident
+
+
+def test_cancelled_ids_keep_their_type() -> None:
+    assert cancelled(Notification("notifications/cancelled", b'{"requestId":7}')) == 7
+    assert cancelled(Notification("notifications/cancelled", b'{"requestId":"7"}')) == "7"
+    assert cancelled(Notification("notifications/cancelled")) is None
