@@ -113,7 +113,7 @@ def dial(port: int) -> socket.socket:
 
 def exchange(connection: socket.socket, request: bytes) -> bytes:
     """Send one request and read its answer, whole."""
-    connection.sendall(wire.addressed(request, "127.0.0.1:%d" % connection.getpeername()[1]))
+    connection.sendall(wire.addressed(request, f"127.0.0.1:{connection.getpeername()[1]}"))
     buffer = b""
     while not complete(buffer):
         data = connection.recv(65536)

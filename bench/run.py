@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import statistics
 import sys
 import tempfile
@@ -27,8 +28,8 @@ import trio
 
 from bench.load import PAYLOAD, Outcome, Spec
 from tests.support import wire
-from tests.support.gateway import Gateway, http_service, route, running_gateway
-from tests.support.processes import ROOT, Measured, port_of, running
+from tests.support.gateway import DAEMON, Gateway, http_service, route, running_gateway
+from tests.support.processes import ROOT, Measured, free_port, port_of, running
 
 Era = Literal["modern", "legacy"]
 ERAS: tuple[Era, ...] = ("modern", "legacy")
@@ -198,21 +199,34 @@ async def cold_start_row(rounds: int) -> Row:
     what, budget = "cold start with the example file", "below 1.5 s"
     if not EXAMPLE.exists():
         return Row(what, "", "no example file", "", budget)
-    admin = tomllib.loads(EXAMPLE.read_text())["gateway"]["admin"]
-    host, _, port = admin.rpartition(":")
-    times = [await _cold_start((host, int(port))) for _ in range(rounds)]
+    times = [await _cold_start() for _ in range(rounds)]
     return Row(what, "", f"{min(times):.2f} s", "", budget, min(times) < 1.5)
 
 
-async def _cold_start(admin: wire.Address) -> float:
-    start = time.perf_counter()
-    async with running([sys.executable, "-m", "gatewayd", "--config", str(EXAMPLE)]) as process:
-        with trio.fail_after(30):
-            while process.poll() is None:
-                if await is_ready(admin):
-                    return time.perf_counter() - start
-                await trio.sleep(0.01)
-    raise RuntimeError("the gateway ended before it was ready: is one of its ports taken?")
+async def _cold_start() -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / EXAMPLE.name
+        config.write_text(elsewhere(EXAMPLE.read_text()))
+        host, _, port = tomllib.loads(config.read_text())["gateway"]["admin"].rpartition(":")
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # the example runs `gatewayd`
+        start = time.perf_counter()
+        async with running([*DAEMON, "--config", str(config)], env={"PATH": path}) as process:
+            with trio.fail_after(30):
+                while process.poll() is None:
+                    if await is_ready((host, int(port))):
+                        return time.perf_counter() - start
+                    await trio.sleep(0.01)
+    raise RuntimeError("the gateway ended before it was ready with the example file")
+
+
+def elsewhere(config: str) -> str:
+    """The same configuration on ports that are free: another gateway may have those of the example."""
+    ports: dict[str, str] = {}
+    return re.sub(
+        r"127\.0\.0\.1:(\d+)",
+        lambda found: f"127.0.0.1:{ports.setdefault(found[1], str(free_port()))}",
+        config,
+    )
 
 
 async def is_ready(admin: wire.Address) -> bool:

@@ -10,7 +10,7 @@ import attrs
 
 from gatewayd.dsl.diagnostics import USERINFO, Code, Diagnostic, Finding, Label, Place
 from gatewayd.dsl.document import Document
-from gatewayd.dsl.model import LATER_CREDENTIALS
+from gatewayd.dsl.later import LATER_CREDENTIALS
 from gatewayd.dsl.source import Source, Span
 from gatewayd.dsl.spans import KeyPath
 

@@ -364,20 +364,6 @@ class KeyFile:
     )
 
 
-LATER: Mapping[type, frozenset[str]] = {
-    Config: frozenset({"audit", "roles", "limits", "breakers", "masks", "policies"}),
-    GatewayTable: frozenset({"workers", "state"}),
-    GatewaySession: frozenset({"resume", "keys"}),
-    ServiceTable: frozenset({"issuer", "breaker", "retry", "balance", "health", "targets"}),
-    RouteTable: frozenset({"limits", "masks", "policies", "tools"}),
-    KeyEntry: frozenset({"role", "roles"}),
-    AuthTable: frozenset({"issuer", "audience", "claims"}),
-}
-"""Keys that a later release is to understand. They are refused, but not as if they were misspelt."""
-
-LATER_STRATEGIES = frozenset({"oidc"})
-LATER_CREDENTIALS = frozenset({"passthrough", "obo_preferred", "obo_required"})
-
 TABLES: tuple[type[attrs.AttrsInstance], ...] = (
     Config,
     GatewayTable,

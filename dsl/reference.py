@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from types import NoneType
 from typing import Any, Literal, cast, get_args, get_origin
 
@@ -17,17 +18,17 @@ Schema = dict[str, Any]
 _INTRODUCTION = """\
 # Configuration reference
 
-This page is generated from the classes that are the grammar; `gatewayd schema` prints the same for editors.
+This page is generated from the classes that are the grammar. `gatewayd schema` prints the same for editors.
 
-The configuration is TOML. What is not described here is an error, never ignored: `gatewayd check FILE` reports
-everything at once, and [diagnostics](diagnostics.md) explains each code.
+The configuration is TOML. What is not described here is an error, never ignored: `gatewayd check FILE`
+reports everything at once, and [diagnostics](diagnostics.md) explains each code.
 
 - A **duration** is a string such as `"250ms"`, `"30s"`, `"5m"`, `"1h30m"` or `"2d"`.
-- A **size** is a string such as `"512B"`, `"64KiB"`, `"10MiB"` or `"1GiB"` (powers of 1024), or `"64KB"`, `"10MB"`
-  or `"1GB"` (powers of 1000). Bare numbers are refused for both.
-- A **secret** is `{ env = "NAME" }` (an environment variable of the gateway), `{ file = "path" }` (the file without
-  its final line end) or `{ credential = "name" }` (a credential that systemd passed). A string is taken too, with a
-  warning: a secret should not stand in the configuration.
+- A **size** is a string such as `"512B"`, `"64KiB"`, `"10MiB"` or `"1GiB"` (powers of 1024), or `"64KB"`,
+  `"10MB"` or `"1GB"` (powers of 1000). Bare numbers are refused for both.
+- A **secret** is `{ env = "NAME" }` (an environment variable of the gateway), `{ file = "path" }` (the file
+  without its final line end) or `{ credential = "name" }` (a credential that systemd passed). A string is
+  taken too, with a warning: a secret should not stand in the configuration.
 - A **path** is relative to the file that names it.
 """
 
@@ -78,7 +79,10 @@ _TERMS: Mapping[Any, tuple[str, Schema]] = {
     terms.Origin: ("string", _STRING),
     terms.KeyHash: ("string", {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
     terms.SecretRef: ("secret", _SECRET),
-    terms.EnvValue: ("string or secret", _SECRET),
+    Mapping[str, terms.EnvValue]: (
+        "table of strings and secrets",
+        {"type": "object", "additionalProperties": _SECRET},
+    ),
     terms.AuthNames: (
         'array of strings, or `"anonymous"`',
         {"anyOf": [{"const": "anonymous"}, {**_STRINGS, "minItems": 1}]},
@@ -86,7 +90,7 @@ _TERMS: Mapping[Any, tuple[str, Schema]] = {
     Address: ("address", _STRING),
     Address | None: ("address, or `false`", {"anyOf": [_STRING, {"const": False}]}),
     Url: ("URL", {"type": "string", "pattern": "^https?://"}),
-    model.datetime: ("date and time", {"type": "string", "format": "date-time"}),
+    datetime: ("date and time", {"type": "string", "format": "date-time"}),
     model.Listeners: (
         "address, or array of addresses and tables",
         {
@@ -176,7 +180,7 @@ def _default(field: attrs.Attribute[Any]) -> str:
         return "required"
     default: object = field.default
     if default is None or isinstance(default, attrs.Factory):  # type: ignore[arg-type]
-        return ""
+        return "none"
     if attrs.has(type(default)):
         return "as below"
     return f"`{_spell(field, default)}`"

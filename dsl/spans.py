@@ -196,8 +196,8 @@ class _Scanner:
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
         match = pattern.match(self.text, self.pos)
-        if match is not None:
-            self.pos = match.end()
+        assert match is not None  # what may be blank matches nothing at all, too
+        self.pos = match.end()
 
     def _at(self, token: str) -> bool:
         return self.text.startswith(token, self.pos)
@@ -211,5 +211,7 @@ class _Scanner:
 def _plain(key: str) -> str:
     if not key.startswith(('"', "'")):
         return key
-    value: object = tomllib.loads(f"k = {key}")["k"]
-    return str(value)
+    try:
+        return str(tomllib.loads(f"k = {key}")["k"])
+    except tomllib.TOMLDecodeError:  # an escape that does not exist
+        return key

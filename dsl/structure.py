@@ -25,7 +25,7 @@ from cattrs import (
 )
 from cattrs.gen import make_dict_structure_fn
 
-from gatewayd.dsl import model, terms, values
+from gatewayd.dsl import later, model, terms, values
 from gatewayd.dsl.addresses import Address, Url
 from gatewayd.dsl.diagnostics import Code, Fault, quote
 from gatewayd.dsl.spans import KeyPath
@@ -98,16 +98,12 @@ def _walk(error: BaseException, path: KeyPath, within: type) -> Iterator[tuple[K
 
 
 def _step(error: BaseException) -> KeyPath:
-    for note in getattr(error, "__notes__", ()):
-        if isinstance(note, AttributeValidationNote):
-            return (note.name,)
-        if isinstance(note, IterableValidationNote):
-            return (note.index,)
-    return ()
+    notes: list[Any] = getattr(error, "__notes__", [])
+    return tuple(note.name if isinstance(note, AttributeValidationNote) else note.index for note in notes)
 
 
 def _unknown_key(name: str, within: type) -> Fault:
-    if name in model.LATER.get(within, ()):
+    if name in later.LATER_KEYS.get(within, ()):
         return Fault(Code.LATER, f"`{name}` is not part of this release", "take it out for now", on="key")
     choices = [field.name for field in attrs.fields(within)]
     hint = did_you_mean(name, choices) or _BELONGS.get(name)
@@ -233,7 +229,7 @@ def _service_auth(raw: object, _: object) -> model.ServiceAuth | None:
 
 def _auth_table(raw: object, _: object) -> model.AuthTable:
     kind = cast("Raw", raw).get("type") if isinstance(raw, dict) else None
-    if isinstance(kind, str) and kind in model.LATER_STRATEGIES:
+    if isinstance(kind, str) and kind in later.LATER_STRATEGIES:
         fault = Fault(
             Code.LATER, f'`type = "{kind}"` is not part of this release', 'write `type = "api_key"`'
         )

@@ -10,8 +10,8 @@ from typing import cast
 
 from gatewayd.dsl import addresses, literals
 from gatewayd.dsl.diagnostics import Code, Fault, quote
+from gatewayd.dsl.later import LATER_CREDENTIALS
 from gatewayd.dsl.masking import may_hold_secret
-from gatewayd.dsl.model import LATER_CREDENTIALS
 from gatewayd.dsl.suggest import did_you_mean, one_of
 from gatewayd.dsl.terms import (
     AuthNames,

@@ -20,7 +20,7 @@ from gatewayd.daemon.root import Daemon
 from gatewayd.dsl import Outcome, Style, compile_file, render
 from gatewayd.dsl.reference import schema
 
-from gatewayd.front.sockets import CannotListen
+from gatewayd.net.sockets import CannotListen
 from gatewayd.observe import log
 from gatewayd.routes.table import Table
 

@@ -13,7 +13,7 @@ from hypercorn.trio import serve  # pyright: ignore[reportUnknownVariableType]
 from hypercorn.typing import ASGIFramework
 from starlette.types import ASGIApp
 
-from gatewayd.front.sockets import CannotListen, is_loopback, open_socket
+from gatewayd.net.sockets import CannotListen, is_loopback, open_socket
 from gatewayd.routes.table import Listen
 
 GRACE = 1.0

@@ -20,7 +20,7 @@ from gatewayd.daemon.services import Services
 from gatewayd.exchange.exchange import LAST_WORD, Exchange
 from gatewayd.front.connection import DRAIN_GRACE
 from gatewayd.front.listener import Listener
-from gatewayd.front.sockets import open_socket
+from gatewayd.net.sockets import open_socket
 from gatewayd.observe import log as logging
 from gatewayd.observe.exposition import render
 from gatewayd.observe.metrics import Metrics

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import attrs
+import msgspec
 
 from gatewayd.auth.principal import Principal
 from gatewayd.exchange.plan import Plan, Plans
@@ -51,8 +52,7 @@ class Refused:
     """For the metrics; None where nothing was refused (a preflight)."""
 
 
-@attrs.frozen
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """A request that may become a call, and what every answer to it carries."""
 
     plan: Plan

@@ -67,7 +67,7 @@ class Exchange:
                 outcome = await self._serve(call, body)
             if call.scope.cancelled_caught:
                 outcome = await self._ended(call)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except trio.BrokenResourceError:
             call.ended = call.ended or "disconnected"
         finally:
             self._calls.discard(call)
@@ -115,7 +115,7 @@ class Exchange:
     async def _serve(self, call: Call, body: bytes) -> Outcome:
         try:
             return await self._dispatch(call, body)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except trio.BrokenResourceError:
             raise  # the client's side: upstreams raise their own
         except Exception as error:  # noqa: BLE001 (the boundary: whatever it is, the client gets one answer)
             verdict = judge(error, call)

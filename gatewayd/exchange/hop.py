@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import attrs
+import msgspec
 
 from gatewayd.protocol.codes import INVALID_PARAMS
 from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, RpcError
@@ -19,8 +19,7 @@ _ESCAPE = b"\\"
 """A member name may be spelled with escapes; without any, searching the text finds it."""
 
 
-@attrs.frozen
-class Hop:
+class Hop(msgspec.Struct, frozen=True, gc=False):
     """What is needed to translate the messages of one request between client and upstream."""
 
     client_id: Id

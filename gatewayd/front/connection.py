@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import select
+from contextlib import suppress
 
 import attrs
 import trio
@@ -14,6 +15,7 @@ from gatewayd.exchange.call import Call
 from gatewayd.exchange.exchange import Exchange
 from gatewayd.front.patience import Patience
 from gatewayd.front.reply import Http1Reply
+from gatewayd.net.stream import TcpStream
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.http1 import HttpError, RequestHead, RequestReader
 from gatewayd.routes.table import Gateway
@@ -23,6 +25,8 @@ READ_AHEAD = 64 * 1024
 """Bytes of further requests taken in while a call runs. More stays in the kernel: the client is slowed, not cut."""
 HANGUP_POLL = 0.05
 """Seconds between looks for a hang-up behind bytes that we do not want to read yet."""
+SLACK = 0.1
+"""Seconds that a client's deadline may be early."""
 LINGER = 1.0
 """Seconds that a refused client gets to read its answer before the connection is reset."""
 LINGER_BYTES = 1024 * 1024
@@ -67,13 +71,12 @@ class Connection:
         """Run until the connection is over. Cancelled from outside, it closes at once."""
         try:
             async with trio.open_nursery() as nursery:
-                with self._scope:
-                    while await self._serve_request(nursery):
-                        pass
-                if self._scope.cancelled_caught:
-                    await self._expired()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the client is gone: nobody is left to tell
+                with suppress(trio.BrokenResourceError):  # the client is gone: nobody is left to tell
+                    with self._scope:
+                        while await self._serve_request(nursery):
+                            pass
+                    if self._scope.cancelled_caught:
+                        await self._expired()
         finally:
             await trio.aclose_forcefully(self._stream)
 
@@ -104,7 +107,7 @@ class Connection:
         return await self._call(head, admission, body, nursery)
 
     async def _call(self, head: RequestHead, admitted: Admitted, body: bytes, nursery: trio.Nursery) -> bool:
-        self._enter(Phase.CALL, math.inf)
+        self._phase = Phase.CALL
         now = trio.current_time()
         reply = Http1Reply(self._stream, head, admitted.fields, close=self._draining)
         with Node("call", parent=self._node, now=now) as node:
@@ -137,11 +140,11 @@ class Connection:
         timeouts = self._settings.timeouts
         self._enter(Phase.IDLE, DRAIN_GRACE if self._draining else timeouts.idle)
         while True:
-            if self._reader.started and self._phase is Phase.IDLE:
-                self._enter(Phase.HEAD, timeouts.head)
             head = self._reader.next_head()
             if head is not None:
                 return head
+            if self._reader.started and self._phase is Phase.IDLE:
+                self._enter(Phase.HEAD, timeouts.head)
             data = await self._stream.receive_some(RECEIVE_SIZE)
             if not data:
                 return None
@@ -149,9 +152,11 @@ class Connection:
 
     async def _read_body(self, head: RequestHead, limit: int) -> bytes | None:
         """The whole body, or None when the client leaves before its end: then nothing is executed."""
-        self._enter(Phase.BODY, self._settings.timeouts.body)
         body = self._reader.next_body(limit)
-        if body is None and head.expect_continue:
+        if body is not None:
+            return body
+        self._enter(Phase.BODY, self._settings.timeouts.body)
+        if head.expect_continue:
             await self._stream.send_all(CONTINUE)
         while body is None:
             data = await self._stream.receive_some(RECEIVE_SIZE)
@@ -199,9 +204,16 @@ class Connection:
             with trio.move_on_after(LINGER):
                 await self._refuse_and_close(late)
 
+    def suspend_deadline(self) -> None:
+        """A call waits: from here on its own deadline counts."""
+        self._scope.deadline = math.inf
+
     def _enter(self, phase: Phase, seconds: float) -> None:
+        """Wait in `phase` for at most `seconds`, give or take `SLACK`: moving a deadline costs as much as a send."""
         self._phase = phase
-        self._scope.deadline = trio.current_time() + seconds
+        deadline = trio.current_time() + seconds
+        if not -SLACK < self._scope.deadline - deadline <= 0:
+            self._scope.deadline = deadline
 
 
 UNREADABLE = RequestHead("POST", "/", (), 0, False, False, False)
@@ -222,6 +234,7 @@ class WatchedCall:
     def settle(self) -> None:
         """See `Waiting.settle`: arm the deadline, watch the client and keep the stream alive."""
         self.call.settle()
+        self.connection.suspend_deadline()
         self._scope = trio.CancelScope()
         self._stopped = trio.Event()
         self.nursery.start_soon(self._watch, self._scope, self._stopped)
@@ -247,7 +260,7 @@ class WatchedCall:
                     if not await self._beat(looked, settings):
                         self.call.end("not reading")
                         return
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except trio.BrokenResourceError:
             self.call.end("disconnected")
         finally:
             stopped.set()
@@ -272,9 +285,9 @@ class WatchedCall:
 
 async def _hang_up(stream: trio.abc.Stream) -> None:
     """Return when the peer has closed, without reading; for streams that cannot tell, never."""
-    if not isinstance(stream, trio.SocketStream):
+    if not isinstance(stream, TcpStream):
         await trio.sleep_forever()
     poll = select.poll()
-    poll.register(stream.socket.fileno(), select.POLLRDHUP)
+    poll.register(stream.fileno(), select.POLLRDHUP)
     while not poll.poll(0):
         await trio.sleep(HANGUP_POLL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from gatewayd.exchange.admission import Door
-from gatewayd.front.sockets import is_loopback
+from gatewayd.net.sockets import is_loopback
 from gatewayd.routes.table import Listen
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")

@@ -12,6 +12,7 @@ from gatewayd.exchange.exchange import Exchange
 from gatewayd.front.connection import Connection
 from gatewayd.front.doors import door_of
 from gatewayd.front.patience import Patience
+from gatewayd.net.stream import TcpStream
 from gatewayd.observe.tree import Node
 from gatewayd.routes.table import Listen
 
@@ -65,8 +66,9 @@ class Listener:
             await trio.aclose_forcefully(stream)
             return
         metrics.connections += 1
-        with Node("connection", _peer(stream), parent=self._node, now=trio.current_time()) as node:
-            connection = Connection(stream, self._exchange, self._door, self._patience, node)
+        client = TcpStream.adopt(stream)
+        with Node("connection", client.peer(), parent=self._node, now=trio.current_time()) as node:
+            connection = Connection(client, self._exchange, self._door, self._patience, node)
             self._connections.add(connection)
             try:
                 await connection.serve()
@@ -75,11 +77,3 @@ class Listener:
             finally:
                 self._connections.discard(connection)
                 metrics.connections -= 1
-
-
-def _peer(stream: trio.SocketStream) -> str:
-    try:
-        name = stream.socket.getpeername()
-    except OSError:
-        return "gone"
-    return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else str(name)

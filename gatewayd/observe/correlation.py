@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 
-import attrs
+import msgspec
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})")
@@ -17,8 +17,7 @@ _NEW_TRACE_FLAGS = "01"
 """`sampled`. With `00`, upstreams that follow their caller's decision (most do) would record nothing."""
 
 
-@attrs.frozen
-class Correlation:
+class Correlation(msgspec.Struct, frozen=True, gc=False):
     """What a request is called: in our logs, in error answers, and in the headers of the upstream request."""
 
     request_id: str

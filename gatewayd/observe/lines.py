@@ -54,12 +54,12 @@ def _plain_items(value: Collection[Any], depth: int) -> Any:
     shown = [item for item, _ in zip(value, range(MOST_ITEMS), strict=False)]
     left_out = len(value) - len(shown)
     if isinstance(value, dict):
-        return _plain_mapping(value, shown, left_out, depth)
+        return _plain_mapping(cast("Mapping[Any, Any]", value), shown, left_out, depth)
     items = [plain(item, depth) for item in shown]
     return [*items, f"... {left_out} more"] if left_out else items
 
 
-def _plain_mapping(value: dict[Any, Any], keys: list[Any], left_out: int, depth: int) -> dict[str, Any]:
+def _plain_mapping(value: Mapping[Any, Any], keys: list[Any], left_out: int, depth: int) -> dict[str, Any]:
     entries = {_cut(_text(key, str)): plain(value[key], depth) for key in keys}
     return entries | {"...": left_out} if left_out else entries
 

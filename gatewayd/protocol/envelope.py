@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import attrs
+import msgspec
 
 from gatewayd.protocol.codes import (
     HEADER_MISMATCH,
@@ -42,8 +42,7 @@ _ERAS: Final[Mapping[bytes, Era]] = {
 _SUPPORTED_TEXT: Final = b"[%b]" % b",".join(map(text, SUPPORTED))
 
 
-@attrs.frozen
-class Modern:
+class Modern(msgspec.Struct, frozen=True):
     """A modern request that passed `check_modern`. `params` and `meta` are decoded by one level.
 
     To send it on with another `_meta`: `encode_members({**params, META: encode_members({**meta, ...})})`.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import attrs
+import msgspec
 from httptools import (
     HttpParserError,
     HttpParserInvalidMethodError,
@@ -17,6 +17,7 @@ from httptools import (
     HttpRequestParser,
     HttpResponseParser,
 )
+from msgspec.structs import force_setattr
 
 from gatewayd.protocol.http1_syntax import (
     FIELD_LINES,
@@ -49,24 +50,32 @@ _CODINGS: Final = re.compile(TOKEN + rb"++(?:[ \t]*+,[ \t]*+" + TOKEN + rb"++)*+
 _FRAMING: Final = frozenset({b"connection", b"content-length", b"expect", b"host", b"transfer-encoding"})
 
 
-@attrs.frozen
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True):
     """The head of a request that is fit to be routed. Field names are in lower case.
 
     `target` is as sent, never decoded: "/..." (origin-form), or "*" of OPTIONS. `length` is the declared
     size of the body in bytes, 0 without body, None when it is chunked. `expect_continue`: the client waits
-    for "100 Continue" before the body. Target and fields stay out of the repr: people put secrets there.
+    for "100 Continue" before the body.
     """
 
     method: str
-    target: str = attrs.field(repr=False)
-    fields: Fields = attrs.field(repr=False)
+    target: str
+    fields: Fields
     length: int | None
     chunked: bool
     keep_alive: bool
     expect_continue: bool
     minor: int = 1
     """0 for HTTP/1.0, which knows no chunks."""
+    last: dict[bytes, bytes] = {}  # noqa: RUF012 (made anew for each head)
+    """The fields by name; of a repeated one the last. For `get`, which is asked a dozen times per request."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "last", dict(self.fields))
+
+    def __repr__(self) -> str:
+        """Without target and fields: people put secrets there."""
+        return f"<RequestHead {self.method} length={self.length} chunked={self.chunked}>"
 
     @property
     def path(self) -> str:
@@ -75,15 +84,16 @@ class RequestHead:
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a field that may occur once, or None. Raises `HttpError` 400 when it is repeated."""
+        if len(self.last) == len(self.fields):
+            return self.last.get(name)
         return only_value(self.fields, name)
 
     def values(self, name: bytes) -> list[bytes]:
         """Every occurrence of a field in order."""
-        return values_of(self.fields, name)
+        return values_of(self.fields, name) if name in self.last else []
 
 
-@attrs.frozen
-class ResponseHead:
+class ResponseHead(msgspec.Struct, frozen=True):
     """The head of a final (not 1xx) response.
 
     `length` is the size of the body in bytes, 0 where this answer has none (HEAD, 204, 304), None when it is
@@ -91,10 +101,14 @@ class ResponseHead:
     """
 
     status: int
-    fields: Fields = attrs.field(repr=False)
+    fields: Fields
     length: int | None
     chunked: bool
     keep_alive: bool
+
+    def __repr__(self) -> str:
+        """Without fields: there may be secrets in them."""
+        return f"<ResponseHead {self.status} length={self.length} chunked={self.chunked}>"
 
     def get(self, name: bytes) -> bytes | None:
         """The value of a field that may occur once, or None. Raises `HttpError` 502 when it is repeated."""

@@ -7,6 +7,7 @@ wrote, so that unknown members, member order and number precision survive the wa
 from __future__ import annotations
 
 import attrs
+import msgspec
 
 from gatewayd.protocol.codes import INVALID_REQUEST, PARSE_ERROR
 from gatewayd.protocol.jsontext import (
@@ -26,8 +27,7 @@ from gatewayd.protocol.limits import ID_BYTES, METHOD_CHARS
 Id = int | str
 
 
-@attrs.frozen
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """A request. `params` is the JSON text of an object, or None where there was none."""
 
     id: Id
@@ -35,24 +35,21 @@ class Request:
     params: bytes | None = None
 
 
-@attrs.frozen
-class Notification:
+class Notification(msgspec.Struct, frozen=True, gc=False):
     """A message that is never answered."""
 
     method: str
     params: bytes | None = None
 
 
-@attrs.frozen
-class Result:
+class Result(msgspec.Struct, frozen=True, gc=False):
     """A successful answer. `result` is the JSON text of an object, as the answerer wrote it."""
 
     id: Id
     result: bytes
 
 
-@attrs.frozen
-class Failure:
+class Failure(msgspec.Struct, frozen=True, gc=False):
     """An error answer. `id` is None where the answerer could not read it."""
 
     id: Id | None

@@ -11,6 +11,7 @@ import attrs
 import trio
 
 from gatewayd.protocol.http1 import END, HttpError, ResponseReader
+from gatewayd.net.stream import TcpStream
 from gatewayd.routes.table import HttpTarget
 from gatewayd.upstreams.channel import UpstreamTimedOut, UpstreamUnreachable
 
@@ -23,7 +24,7 @@ KEEP_IDLE = 4.0
 MAX_IDLE = 128
 """Unused connections kept per origin; more come and go with a burst."""
 
-Connected = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+Connected = TcpStream | trio.SSLStream[TcpStream]
 
 
 @attrs.define(eq=False)
@@ -32,15 +33,20 @@ class PooledConnection:
 
     stream: Connected
     reader: ResponseReader
+    _poll: select.poll = attrs.field(init=False)
     reused: bool = False
     """Whether an earlier request was served on it: then a silent close may just mean that it had gone stale."""
     idle_since: float = 0.0
 
-    @property
-    def socket(self) -> trio.socket.SocketType:
-        """The socket below, for a look whether bytes wait."""
+    def __attrs_post_init__(self) -> None:
         stream = self.stream
-        return stream.transport_stream.socket if isinstance(stream, trio.SSLStream) else stream.socket
+        below = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+        self._poll = select.poll()
+        self._poll.register(below.fileno(), select.POLLIN)
+
+    def readable(self) -> bool:
+        """Whether bytes, or the end, wait to be read."""
+        return bool(self._poll.poll(0))
 
 
 class Pool:
@@ -117,10 +123,11 @@ class Pool:
 
     async def _open_stream(self) -> Connected:
         target = self._target
-        stream = await trio.open_tcp_stream(target.host, target.port)
+        connected = await trio.open_tcp_stream(target.host, target.port)
         with suppress(OSError):  # a courtesy to long streams: a peer that vanished is noticed at last
-            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
-            stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPIDLE, 60)
+            connected.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
+            connected.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPIDLE, 60)
+        stream = TcpStream.adopt(connected)
         if self._tls is None:
             return stream
         secure = trio.SSLStream(stream, self._tls, server_hostname=target.host, https_compatible=True)
@@ -140,12 +147,12 @@ async def _still_good(connection: PooledConnection) -> bool:
     """
     reader = connection.reader
     try:
-        if not reader.complete and not _at_end(reader) and _is_readable(connection.socket):
+        if not reader.complete and not _at_end(reader) and connection.readable():
             reader.feed(await connection.stream.receive_some())
             _at_end(reader)
     except (HttpError, trio.BrokenResourceError):
         return False
-    return reader.complete and not _is_readable(connection.socket)
+    return reader.complete and not connection.readable()
 
 
 def _at_end(reader: ResponseReader) -> bool:
@@ -154,8 +161,3 @@ def _at_end(reader: ResponseReader) -> bool:
             return True
     return False
 
-
-def _is_readable(socket: trio.socket.SocketType) -> bool:
-    poll = select.poll()
-    poll.register(socket.fileno(), select.POLLIN)
-    return bool(poll.poll(0))

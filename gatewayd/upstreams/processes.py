@@ -68,7 +68,8 @@ class Processes:
             entry = self._launch(key, handshake)
         self._use(entry)
         try:
-            await entry.decided.wait()
+            if not entry.decided.is_set():
+                await entry.decided.wait()
             if entry.error is not None:
                 raise entry.error.with_traceback(None)
             assert entry.connection is not None

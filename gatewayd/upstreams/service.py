@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Protocol
 
 import attrs
+import msgspec
 
 from gatewayd.protocol.jsonrpc import Request
 from gatewayd.routes.table import Service
 from gatewayd.upstreams.channel import Answer, LegacyPeer
 
 
-@attrs.frozen
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """What an upstream may know about who is behind a request."""
 
     key: str

@@ -30,6 +30,8 @@ READ = 64 * 1024
 """Bytes per read: what a Linux pipe holds."""
 OUTBOX_REQUESTS = 4
 """Largest requests that may wait together for a child that is busy."""
+TURN = 64
+"""Lines that are read without letting others run: a flood of tiny lines must not stall the neighbours."""
 LAST_WORDS = 1.0
 """Seconds to read what an ended process left in its pipe; a stranger may hold the other end."""
 
@@ -67,7 +69,7 @@ class StdioStatistics:
 
 
 class StdioConnection:
-    """A running process that speaks MCP. A `LegacyPeer`; made by `open_stdio`, which also ends it.
+    """A running process that speaks MCP. Made by `open_stdio`, which also ends it.
 
     Request ids are the caller's and must be unique among what is pending; where a request asks for progress,
     its token must be its id.
@@ -200,7 +202,7 @@ class StdioConnection:
         everything.deadline = min(everything.deadline, trio.current_time() + LAST_WORDS)
 
     async def _read(self, everything: trio.CancelScope) -> None:
-        """Read to the end; from the descriptor itself, which spares a pass through the scheduler for each line."""
+        """Read to the end. On the bare descriptor: that spares a pass through the scheduler per line."""
         lines, fd = LineReader(self._bounds.response), self._child.stdout.fileno()
         while True:
             await trio.lowlevel.wait_readable(fd)
@@ -208,8 +210,10 @@ class StdioConnection:
                 data = os.read(fd, READ)
                 if not data:
                     break
-                for line in lines.feed(data):
+                for number, line in enumerate(lines.feed(data), start=1):
                     self._inbox.take(line)
+                    if number % TURN == 0:
+                        await trio.lowlevel.checkpoint()
         self._why = "it closed its output"
         everything.cancel()
 

@@ -13,7 +13,7 @@ import trio
 
 from gatewayd.control.app import build_app
 from gatewayd.control.serve import host_names, serve_admin
-from gatewayd.front.sockets import CannotListen, is_loopback, open_socket
+from gatewayd.net.sockets import CannotListen, is_loopback, open_socket
 from gatewayd.routes.table import Listen, Tls
 
 LOOPBACK = Listen("127.0.0.1", 0)

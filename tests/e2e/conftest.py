@@ -27,10 +27,10 @@ async def demo_port() -> AsyncIterator[int]:
 
 @pytest.fixture
 async def demo_gateway(demo_port: int, tmp_path: Path) -> AsyncIterator[Gateway]:
-    """`/http` leads to a demo server over HTTP, `/stdio` to one over stdio."""
+    """`/http/mcp` leads to a demo server over HTTP, `/stdio/mcp` to one over stdio."""
     services = http_service("web", demo_port) + stdio_service("pipe", *DEMO, per=json.dumps("shared"))
     async with running_gateway(
-        services + route("/http", "web") + route("/stdio", "pipe"), tmp_path
+        services + route("/http/mcp", "web") + route("/stdio/mcp", "pipe"), tmp_path
     ) as gateway:
         yield gateway
 

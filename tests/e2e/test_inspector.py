@@ -54,7 +54,7 @@ async def inspector(demo_port: int) -> None:
 
 @pytest.mark.usefixtures("inspector")
 async def test_the_inspector_lists_and_calls_tools(demo_gateway: Gateway) -> None:
-    for path in ("/http", "/stdio"):
+    for path in ("/http/mcp", "/stdio/mcp"):
         url = demo_gateway.url(path)
         listed = await ask(url, "--method", "tools/list")
         assert [tool["name"] for tool in listed["tools"]] == ["echo", "add", "slow", "ask"]

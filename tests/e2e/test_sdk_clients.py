@@ -107,14 +107,14 @@ async def test_without_a_gateway(mode: Mode, demo_port: int) -> None:
         assert await tour(f"http://127.0.0.1:{demo_port}/mcp", mode) == expected(mode)
 
 
-@pytest.mark.parametrize("path", ["/http", "/stdio"])
+@pytest.mark.parametrize("path", ["/http/mcp", "/stdio/mcp"])
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_through_the_gateway(mode: Mode, path: str, demo_gateway: Gateway) -> None:
     with trio.fail_after(60):
         assert await tour(demo_gateway.url(path), mode) == expected(mode)
 
 
-@pytest.mark.parametrize("path", ["/http", "/stdio"])
+@pytest.mark.parametrize("path", ["/http/mcp", "/stdio/mcp"])
 async def test_both_eras_at_once_on_one_route(path: str, demo_gateway: Gateway) -> None:
     found: dict[Mode, dict[str, Any]] = {}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,7 +78,7 @@ def test_a_good_request_is_decoded_by_one_level() -> None:
     )
     assert request.params is not None
     assert rewritten == request.params.replace(b'"progressToken":7', b'"progressToken":8')
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         modern.name = "other"  # type: ignore[misc]
 
 
@@ -115,7 +115,7 @@ def test_an_incomplete_envelope_comes_before_everything_else(params: bytes | Non
     request = Request("r", "tools/call", params)
     for sent in ({}, {"version": None}, {"version": "1999-01-01"}, {"method": None}, {"name": None}):
         assert refusal(request, **sent) == (INVALID_PARAMS, 400)
-    assert refusal(attrs.evolve(request, method="no/such")) == (INVALID_PARAMS, 400)
+    assert refusal(msgspec.structs.replace(request, method="no/such")) == (INVALID_PARAMS, 400)
 
 
 @pytest.mark.parametrize(

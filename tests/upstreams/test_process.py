@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -113,6 +115,44 @@ async def test_a_file_that_is_no_program(tmp_path: Path) -> None:
     with pytest.raises(UpstreamUnreachable, match="not an executable file"):
         async with open_child(Launch((str(program),)), name="x"):
             pytest.fail("it started")
+
+
+def take_all(taken: list[int]) -> None:
+    while True:
+        taken.append(os.dup(2))
+
+
+async def test_running_out_of_descriptors_is_an_error_of_this_start_alone() -> None:
+    before = descriptors()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, limits[1]))
+    taken: list[int] = []
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            take_all(taken)
+        for _ in range(7):
+            with pytest.raises(UpstreamUnreachable, match="short of descriptors"):
+                async with open_child(Launch(("true",)), name="x"):
+                    pytest.fail("it started")
+            os.close(taken.pop())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in taken:
+            os.close(descriptor)
+    assert descriptors() == before
+
+
+async def test_a_child_that_could_not_be_watched_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_pidfd(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = descriptors()
+    monkeypatch.setattr(os, "pidfd_open", no_pidfd)
+    with pytest.raises(UpstreamUnreachable, match="short of descriptors"):
+        async with open_child(Launch(("sleep", "600")), name="x"):
+            pytest.fail("it started")
+    assert zombies() == []
+    assert descriptors() == before
 
 
 async def test_a_child_that_ends_is_reaped_at_once_and_leaves_no_descriptor() -> None:

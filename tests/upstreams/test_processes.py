@@ -251,6 +251,19 @@ async def test_twenty_kills_are_survived_with_nothing_left_over() -> None:
     assert descriptors() == before
 
 
+@pytest.mark.slow
+async def test_cancelling_at_any_moment_leaves_nothing_behind() -> None:
+    before = descriptors()
+    for step in range(40):
+        with trio.move_on_after(step * 0.004):
+            async with open_processes(service(python(ECHO))) as processes:
+                with await processes.connection("k", ask) as lease:
+                    await ask(lease.connection, 2)
+                    await trio.sleep_forever()
+        assert zombies() == []
+        assert descriptors() == before
+
+
 async def test_programs_beside_the_gateway_are_found(tmp_path: Path) -> None:
     name = Path(sys.executable).name
     async with open_processes(service(Launch((name, "-I", "-S", "-c", "import os\n" + ECHO)))) as processes:

@@ -13,14 +13,13 @@ from gatewayd.routes.table import Bounds, Launch
 from gatewayd.upstreams import outbox
 from gatewayd.upstreams.channel import (
     Answer,
-    LegacyPeer,
     UpstreamDied,
     UpstreamTimedOut,
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
 from gatewayd.upstreams.inbox import MAILBOX
-from gatewayd.upstreams.stdio import StdioAnswer, StdioConnection, open_stdio
+from gatewayd.upstreams.stdio import StdioConnection, open_stdio
 from tests.support.children import (
     DEAF,
     ECHO,
@@ -58,12 +57,6 @@ async def heard(connection: StdioConnection, ident: int) -> list[dict[str, Any]]
     assert isinstance(message, Result)
     told: list[dict[str, Any]] = json.loads(message.result)["heard"]
     return told
-
-
-def test_it_keeps_the_contract_of_this_folder() -> None:
-    """The assignments are for the type checker."""
-    _peer: type[LegacyPeer] = StdioConnection
-    _answer: type[Answer] = StdioAnswer
 
 
 async def test_a_hundred_calls_share_a_process() -> None:
@@ -187,8 +180,7 @@ async def test_a_stranger_that_holds_the_pipe_does_not_keep_calls_waiting() -> N
     script = "import subprocess; subprocess.Popen(['sleep', '20'], start_new_session=True)"
     async with open_stdio(python(script), name="x", bounds=BOUNDS) as connection:
         with trio.fail_after(5), pytest.raises((UpstreamDied, UpstreamUnreachable)):
-            answer = await connection.request(Request(1, "tools/call"))
-            await answer.receive()
+            await final(await connection.request(Request(1, "tools/call")))
 
 
 async def test_a_process_that_closes_its_output_has_ended_for_us() -> None:
@@ -196,6 +188,12 @@ async def test_a_process_that_closes_its_output_has_ended_for_us() -> None:
     async with open_stdio(python(script), name="x", bounds=BOUNDS) as connection:
         with trio.fail_after(5), pytest.raises(UpstreamDied):
             await final(await connection.request(Request(1, "tools/call")))
+
+
+async def keep_asking(connection: StdioConnection) -> None:
+    for ident in range(2, 1000):
+        await (await connection.request(Request(ident, "tools/call"))).aclose()
+        await trio.sleep(0.01)
 
 
 @pytest.mark.slow
@@ -211,9 +209,7 @@ time.sleep(600)
     async with open_stdio(python(script), name="x", bounds=BOUNDS) as connection:
         first = await connection.request(Request(1, "tools/call"))
         with trio.fail_after(5), pytest.raises(UpstreamUnreachable):
-            for ident in range(2, 1000):
-                await (await connection.request(Request(ident, "tools/call"))).aclose()
-                await trio.sleep(0.01)
+            await keep_asking(connection)
         assert connection.closed
         assert isinstance(await final(first), Result)
         with trio.fail_after(5):
@@ -316,3 +312,20 @@ async def test_nothing_that_is_said_reaches_the_log() -> None:
             await final(await connection.request(say(1, "canary", '{"canary":1}', RESULT)))
         await eventually(lambda: connection.closed)
     assert "canary" not in str(logs)
+
+
+@pytest.mark.slow
+async def test_a_flood_of_garbage_leaves_turns_for_the_neighbours() -> None:
+    script = "import sys\nwhile True: sys.stdout.write('x\\n' * 30000)"
+    worst = 0.0
+    async with (
+        open_stdio(python(script), name="flood", bounds=BOUNDS) as flood,
+        open_stdio(python(ECHO), name="x", bounds=BOUNDS) as other,
+    ):
+        await final(await other.request(Request(0, "ping")))
+        for ident in range(1, 50):
+            began = trio.current_time()
+            await final(await other.request(Request(ident, "ping")))
+            worst = max(worst, trio.current_time() - began)
+        assert flood.statistics().garbage > 1000
+    assert worst < 0.25

@@ -1,0 +1,29 @@
+"""What a later release is to understand: refused today, but not as if it were misspelt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gatewayd.dsl.model import (
+    AuthTable,
+    Config,
+    GatewaySession,
+    GatewayTable,
+    KeyEntry,
+    RouteTable,
+    ServiceTable,
+)
+
+LATER_KEYS: Mapping[type, frozenset[str]] = {
+    Config: frozenset({"audit", "roles", "limits", "breakers", "masks", "policies"}),
+    GatewayTable: frozenset({"workers", "state"}),
+    GatewaySession: frozenset({"resume", "keys"}),
+    ServiceTable: frozenset({"issuer", "breaker", "retry", "balance", "health", "targets"}),
+    RouteTable: frozenset({"limits", "masks", "policies", "tools"}),
+    KeyEntry: frozenset({"role", "roles"}),
+    AuthTable: frozenset({"issuer", "audience", "claims"}),
+}
+"""Keys, by table."""
+
+LATER_STRATEGIES = frozenset({"oidc"})
+LATER_CREDENTIALS = frozenset({"passthrough", "obo_preferred", "obo_required"})

@@ -1,0 +1,1 @@
+"""Sockets: the ones that listen and the streams over those that are connected."""
