@@ -59,9 +59,8 @@ pins: ## Write constraints.txt anew, with the newest versions of everything
 	rm -rf build/pins
 	$(PYTHON) -m venv build/pins
 	build/pins/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	build/pins/bin/python -m pip install --quiet --editable . --group test --group lint
-	@sed -n '/^#/p;/^$$/q' constraints.txt > build/constraints.txt
-	@sed -n '/;/p' constraints.txt >> build/constraints.txt
+	build/pins/bin/python -m pip install --quiet --editable . --group test --group lint --group build
+	@sed -n '/^#/p; /^$$/p; /;/p' constraints.txt > build/constraints.txt
 	build/pins/bin/python -m pip freeze --exclude-editable >> build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
@@ -88,5 +87,5 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(bin)/python
 	@touch $@ $(VENV)/.run
 
 $(VENV)/.lint: pyproject.toml constraints.txt | $(bin)/python
-	$(install) --group test --group lint
+	$(install) --group test --group lint --group build
 	@touch $@ $(VENV)/.test $(VENV)/.run

@@ -1,4 +1,7 @@
-"""The command line: arguments to exit code. 0 is well, 1 what was asked about is wrong, 2 the question is wrong."""
+"""The command line: arguments to exit code.
+
+0: well. 1: no, or it failed. 2: what was given cannot be used, so trying again is of no use (systemd is told that).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,6 @@ from gatewayd.daemon.notify import take_notifier
 from gatewayd.daemon.root import Daemon
 from gatewayd.dsl import Outcome, Style, compile_file, render
 from gatewayd.dsl.reference import schema
-
 from gatewayd.net.sockets import CannotListen
 from gatewayd.observe import log
 from gatewayd.routes.table import Table
@@ -158,7 +160,7 @@ def _serve(path: Path) -> int:
     outcome = compile_file(path, environ=os.environ)
     _print_diagnostics(outcome)
     if outcome.table is None:
-        return 1
+        return 2
     table = outcome.table
     log.configure(table.log, sys.stderr)
     failed = False

@@ -93,9 +93,7 @@ def add_key(path: Path, principal: str, key: str, *, now: datetime) -> None:
     that is not a key file; the file is untouched then. Two writers at once: the later one wins.
     """
     if not _ID.fullmatch(principal):
-        raise KeyFileError(
-            "an id has letters, digits, '.', '_', '@' and '-', and begins with a letter or digit"
-        )
+        raise KeyFileError("an id has letters, digits, '.', '_', '@' and '-', and begins with a letter or digit")
     if not _KEY.fullmatch(key):
         raise KeyFileError(f"a key has {MIN_LENGTH} to {MAX_LENGTH} printable ASCII characters and no spaces")
     document = _read(path) if path.exists() else {}

@@ -14,6 +14,7 @@ from hypercorn.typing import ASGIFramework
 from starlette.types import ASGIApp
 
 from gatewayd.net.sockets import CannotListen, is_loopback, open_socket
+from gatewayd.net.tls import server_context
 from gatewayd.routes.table import Listen
 
 GRACE = 1.0
@@ -62,10 +63,8 @@ def _settings(listen: Listen, descriptor: int) -> Config:
     config.graceful_timeout = GRACE
     config.alpn_protocols = ["http/1.1"]
     if listen.tls is not None:
+        server_context(
+            listen, listen.tls, config.alpn_protocols
+        )  # whose refusal says why; Hypercorn makes its own
         config.certfile, config.keyfile = listen.tls.cert, listen.tls.key
-        try:
-            config.create_ssl_context()
-        except OSError as error:  # ssl.SSLError is one
-            advice = "the certificate or its key cannot be used"
-            raise CannotListen(f"cannot listen on {listen}: {advice}: {error}") from error
     return config

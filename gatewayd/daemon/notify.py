@@ -38,9 +38,7 @@ class Notifier:
             log.warning("notify address not supported", address=address)
             return
         self._address = "\0" + address[1:] if address[0] == "@" else address
-        self._socket = socket.socket(
-            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        )
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
     def __repr__(self) -> str:
         return f"<Notifier to {self._address!r}>"

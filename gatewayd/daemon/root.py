@@ -19,8 +19,9 @@ from gatewayd.daemon.notify import Notifier, feed_watchdog, watchdog_interval
 from gatewayd.daemon.services import Services
 from gatewayd.exchange.exchange import LAST_WORD, Exchange
 from gatewayd.front.connection import DRAIN_GRACE
-from gatewayd.front.listener import Listener
+from gatewayd.front.listener import PROTOCOLS, Listener
 from gatewayd.net.sockets import open_socket
+from gatewayd.net.tls import server_context
 from gatewayd.observe import log as logging
 from gatewayd.observe.exposition import render
 from gatewayd.observe.metrics import Metrics
@@ -84,6 +85,8 @@ class Daemon:
 
     def metrics(self) -> bytes:
         """See `View.metrics`."""
+        self._metrics.processes = self._services.processes()
+        self._metrics.streams = self._exchange.streams
         return render(self._metrics)
 
     def table(self) -> dict[str, object]:
@@ -106,7 +109,7 @@ class Daemon:
         self._metrics.use_table(1, table.digest)
         services.start_soon(self._registry.expire)
         for listen in gateway.listen:
-            self._listeners.append(self._open_listener(listen))
+            self._listeners.append(self._open_listener(listen, gateway.timeouts.write))
         if gateway.admin is not None:
             app = build_app(self, host_names(gateway.admin))
             bound: Listen = await outer.start(serve_admin, gateway.admin, app)
@@ -115,11 +118,13 @@ class Daemon:
         if interval is not None:
             outer.start_soon(feed_watchdog, self._notifier, interval)
 
-    def _open_listener(self, listen: Listen) -> Listener:
-        opened = open_socket(listen)
+    def _open_listener(self, listen: Listen, patience: float) -> Listener:
+        tls = None if listen.tls is None else server_context(listen, listen.tls, PROTOCOLS)
+        opened = open_socket(listen, patience=patience)
         bound = Listen(listen.host, opened.getsockname()[1], listen.tls)
         log.info("listening", plane="data", address=str(bound))
-        return Listener(bound, opened, self._exchange, self._root)
+        accepting = trio.SocketListener(trio.socket.from_stdlib_socket(opened))
+        return Listener(bound, accepting, self._exchange, self._root, tls)
 
     async def _serve(self, signals: AsyncIterator[int], front: trio.Nursery) -> None:
         for listener in self._listeners:

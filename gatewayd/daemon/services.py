@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 import structlog
 import trio
 
+from gatewayd.observe.metrics import Processes
 from gatewayd.observe.tree import Node
 from gatewayd.routes.table import HttpTarget, Service, StdioTarget
 from gatewayd.sessions.registry import Registry
@@ -18,10 +20,6 @@ from gatewayd.upstreams.stdio_service import open_stdio_upstream
 from gatewayd.upstreams.supervise import supervise
 
 log = structlog.get_logger("gatewayd.daemon")
-
-LOOK = 0.1
-"""Seconds between looks whether a retired service is still in use."""
-
 
 @attrs.define(eq=False)
 class Running:
@@ -73,9 +71,13 @@ class Services:
     def statistics(self) -> list[dict[str, object]]:
         """What `/services` shows."""
         return [
-            {"name": name, "users": running.upstream.users, **running.upstream.statistics()}
+            {"name": name, "users": running.upstream.usage.count, **running.upstream.statistics()}
             for name, running in self._running.items()
         ]
+
+    def processes(self) -> dict[str, Processes]:
+        """The child processes of each service, for the metrics."""
+        return {name: running.upstream.processes() for name, running in self._running.items()}
 
     async def _run(self, service: Service, *, task_status: trio.TaskStatus[Running]) -> None:
         with Node("service", service.name, parent=self._node, now=trio.current_time()):
@@ -83,10 +85,9 @@ class Services:
                 running = Running(upstream)
                 task_status.started(running)
                 await running.retired.wait()
-                log.info("service retired", service=service.name, users=upstream.users)
+                log.info("service retired", service=service.name, users=upstream.usage.count)
                 with trio.move_on_after(running.drain):
-                    while upstream.users:
-                        await trio.sleep(LOOK)
+                    await upstream.usage.wait_unused()
                 await self._registry.end_where(lambda session: session.upstream is upstream)
         log.info("service closed", service=service.name)
 
@@ -103,7 +104,7 @@ async def open_upstream(service: Service) -> AsyncGenerator[Upstream]:
                 upstream = HttpUpstream(service)
                 nursery.start_soon(upstream.pool.reap)
                 if launch is not None:
-                    nursery.start_soon(lambda: supervise(launch, name=service.name))
+                    nursery.start_soon(partial(supervise, launch, name=service.name, launched=upstream.launched))
                 try:
                     yield upstream
                 finally:

@@ -108,9 +108,7 @@ def _judge(
     return _media(head, plan, fields) or Admitted(plan, principal, correlation, fields)
 
 
-def refuse(
-    status: int, message: str, reason: Reason, fields: Iterable[Field], code: int | None = None
-) -> Refused:
+def refuse(status: int, message: str, reason: Reason, fields: Iterable[Field], code: int | None = None) -> Refused:
     """An answer with an HTTP status and an id-less JSON-RPC error: the id, if any, is still in the unread body."""
     if code is None:
         code = {403: REFUSED, 413: TOO_LARGE, 401: REFUSED}.get(status, INVALID_REQUEST)

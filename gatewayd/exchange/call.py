@@ -59,10 +59,13 @@ class Call:
 
     def trace_fields(self) -> list[Field]:
         """What tells the upstream which request of ours this is."""
-        return [
+        fields = [
             (b"x-request-id", self.correlation.request_id.encode()),
             (b"traceparent", self.correlation.traceparent.encode()),
         ]
+        if self.correlation.continued:
+            fields += [(b"tracestate", value) for value in self.head.values(b"tracestate")]
+        return fields
 
     def end(self, reason: End) -> None:
         """Cancel the call's work. Only the first reason counts."""

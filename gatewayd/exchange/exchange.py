@@ -59,7 +59,7 @@ class Exchange:
         """
         outcome: Outcome = "cancelled"
         upstream = call.plan.upstream
-        upstream.users += 1
+        upstream.usage.begin()
         self.metrics.in_flight += 1
         self._calls.add(call)
         try:
@@ -74,7 +74,7 @@ class Exchange:
             if self.draining and not self._calls:
                 self._idle.set()
             self.metrics.in_flight -= 1
-            upstream.users -= 1
+            upstream.usage.end()
             seconds = trio.current_time() - call.started
             self.metrics.call(call.plan.route.path, upstream.service.name, call.method, outcome, seconds)
 
@@ -102,6 +102,11 @@ class Exchange:
             if call.listening and not self._welcome(call.principal, call.plan.route.path):
                 call.end("session ended")
         await self.registry.end_where(lambda session: not self._welcome(session.principal, session.path))
+
+    @property
+    def streams(self) -> int:
+        """Event streams towards clients that are open."""
+        return sum(call.reply.streaming for call in self._calls)
 
     @property
     def running(self) -> int:

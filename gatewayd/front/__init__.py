@@ -1,1 +1,1 @@
-
+"""Accepts clients, and turns what they send into calls of the exchange."""

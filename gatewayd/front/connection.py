@@ -7,14 +7,13 @@ import math
 import select
 from contextlib import suppress
 
-import attrs
 import trio
 
 from gatewayd.exchange.admission import SECURITY, Admitted, Door, Refused, refuse
-from gatewayd.exchange.call import Call
 from gatewayd.exchange.exchange import Exchange
 from gatewayd.front.patience import Patience
 from gatewayd.front.reply import Http1Reply
+from gatewayd.front.watch import WatchedCall
 from gatewayd.net.stream import TcpStream
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.http1 import HttpError, RequestHead, RequestReader
@@ -99,7 +98,9 @@ class Connection:
             body = await self._read_body(head, limit)
         except HttpError as error:
             await self._refuse_and_close(
-                refuse(error.status, error.reason, "too_large" if error.status in (413, 431) else "bad_request", SECURITY)
+                refuse(
+                    error.status, error.reason, "too_large" if error.status in (413, 431) else "bad_request", SECURITY
+                )
             )
             return False
         if body is None:
@@ -220,74 +221,12 @@ UNREADABLE = RequestHead("POST", "/", (), 0, False, False, False)
 """Stands in for a head that could not be read, when it is refused."""
 
 
-@attrs.define(eq=False)
-class WatchedCall:
-    """A call on a connection: what is started for it when it waits, and stopped when it ends."""
-
-    call: Call
-    reply: Http1Reply
-    connection: Connection
-    nursery: trio.Nursery
-    _scope: trio.CancelScope | None = None
-    _stopped: trio.Event | None = None
-
-    def settle(self) -> None:
-        """See `Waiting.settle`: arm the deadline, watch the client and keep the stream alive."""
-        self.call.settle()
-        self.connection.suspend_deadline()
-        self._scope = trio.CancelScope()
-        self._stopped = trio.Event()
-        self.nursery.start_soon(self._watch, self._scope, self._stopped)
-
-    async def stop(self) -> None:
-        """End the watch, if there is one, so that the connection may be read again."""
-        if self._scope is not None and self._stopped is not None:
-            self._scope.cancel()
-            with trio.CancelScope(shield=True):  # bounded: the watch ends at its next checkpoint
-                await self._stopped.wait()
-
-    async def _watch(self, scope: trio.CancelScope, stopped: trio.Event) -> None:
-        settings = self.connection.settings
-        try:
-            with scope:
-                looked = trio.current_time()
-                while True:
-                    with trio.move_on_at(self._next_look(looked, settings)):
-                        await self.connection.watch_peer()
-                        self.call.end("disconnected")
-                        return
-                    looked = trio.current_time()
-                    if not await self._beat(looked, settings):
-                        self.call.end("not reading")
-                        return
-        except trio.BrokenResourceError:
-            self.call.end("disconnected")
-        finally:
-            stopped.set()
-
-    def _next_look(self, looked: float, settings: Gateway) -> float:
-        """When the write under way is late, or else when the silence has lasted long enough."""
-        if self.reply.writing_since is not None:
-            return self.reply.writing_since + settings.timeouts.write
-        return max(looked, self.reply.wrote_at) + settings.keepalive
-
-    async def _beat(self, now: float, settings: Gateway) -> bool:
-        """Fill the silence where it is one; False when the client has stopped reading."""
-        since = self.reply.writing_since
-        if since is not None:
-            return now - since < settings.timeouts.write
-        if self.call.reply.keeps_alive and now - self.reply.wrote_at >= settings.keepalive:
-            with trio.move_on_after(settings.timeouts.write) as patience:
-                await self.call.reply.keep_alive()
-            return not patience.cancelled_caught
-        return True
-
-
 async def _hang_up(stream: trio.abc.Stream) -> None:
     """Return when the peer has closed, without reading; for streams that cannot tell, never."""
-    if not isinstance(stream, TcpStream):
+    below = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if not isinstance(below, TcpStream):
         await trio.sleep_forever()
     poll = select.poll()
-    poll.register(stream.fileno(), select.POLLRDHUP)
+    poll.register(below.fileno(), select.POLLRDHUP)
     while not poll.poll(0):
         await trio.sleep(HANGUP_POLL)

@@ -21,8 +21,19 @@ class Http1Reply:
     the connection unusable, which `reusable` tells.
     """
 
-    __slots__ = ("_chunked", "_fields", "_head_only", "_stream", "_turn", "_writing", "complete", "reusable",
-                 "started", "wrote_at", "writing_since")
+    __slots__ = (
+        "_chunked",
+        "_fields",
+        "_head_only",
+        "_stream",
+        "_turn",
+        "_writing",
+        "complete",
+        "reusable",
+        "started",
+        "writing_since",
+        "wrote_at",
+    )
 
     def __init__(self, stream: trio.abc.SendStream, head: RequestHead, fields: Iterable[Field], *, close: bool) -> None:
         self._stream = stream

@@ -23,7 +23,9 @@ class Correlation(msgspec.Struct, frozen=True, gc=False):
     request_id: str
     """`X-Request-Id`: the client's, where it is fit for a log, or else ours. At most 64 ASCII characters."""
     traceparent: str
-    """The header to send on (W3C Trace Context): the client's trace or a new one, with our span as parent."""
+    """The header to send on (W3C Trace Context): the client's trace, or a new one, with our span as the parent."""
+    continued: bool
+    """Whether the trace is the client's: then its `tracestate` goes with it."""
 
 
 def _random_hex() -> Iterator[str]:
@@ -44,6 +46,6 @@ def from_headers(request_id: bytes | None, traceparent: bytes | None) -> Correla
         name = next(_pool)
     known = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if known is None:
-        return Correlation(name, f"00-{next(_pool)}{next(_pool)}-{next(_pool)}-{_NEW_TRACE_FLAGS}")
+        return Correlation(name, f"00-{next(_pool)}{next(_pool)}-{next(_pool)}-{_NEW_TRACE_FLAGS}", False)
     flags = int(known[2], 16) & _KNOWN_FLAGS
-    return Correlation(name, f"00-{known[1].decode('ascii')}-{next(_pool)}-{flags:02x}")
+    return Correlation(name, f"00-{known[1].decode('ascii')}-{next(_pool)}-{flags:02x}", True)

@@ -55,7 +55,7 @@ class Cell:
 
 @attrs.define
 class Processes:
-    """The child processes of one service."""
+    """The child processes of one service: how many run, and how many replaced one that had ended by itself."""
 
     running: int = 0
     restarts: int = 0
@@ -82,7 +82,7 @@ class Metrics:
         self.reloads: dict[ReloadResult, int] = dict.fromkeys(get_args(ReloadResult), 0)
         self.refusals: dict[Refusal, int] = dict.fromkeys(get_args(Refusal), 0)
         self.processes: dict[str, Processes] = {}
-        """By service."""
+        """By service; brought up to date by who shows the metrics."""
         self.generation = 0
         self.digest = ""
 
@@ -108,13 +108,3 @@ class Metrics:
         """Say which table is in force."""
         self.generation = generation
         self.digest = digest
-
-    def process_started(self, service: str, *, again: bool = False) -> None:
-        """Count a child process that runs now. `again`: it replaces one that died."""
-        processes = self.processes.setdefault(service, Processes())
-        processes.running += 1
-        processes.restarts += again
-
-    def process_ended(self, service: str) -> None:
-        """Count off a child process that was counted by `process_started`."""
-        self.processes[service].running -= 1

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 import attrs
 
 from gatewayd.protocol.http1_body import LAST_CHUNK, ChunkedBody, chunk
-from gatewayd.protocol.http1_encode import encode_request_head, encode_response_head
+from gatewayd.protocol.http1_encode import encode_fields, encode_request_head, encode_response_head
 from gatewayd.protocol.http1_head import (
     RequestHead,
     ResponseHead,
@@ -36,6 +36,7 @@ __all__ = [
     "ResponseHead",
     "ResponseReader",
     "chunk",
+    "encode_fields",
     "encode_request_head",
     "encode_response_head",
 ]

@@ -24,7 +24,7 @@ def encode_request_head(method: str, target: str, fields: Collection[Field]) -> 
     line = f"{method} {target} HTTP/1.1\r\n".encode("ascii")
     if not _REQUEST_LINE.fullmatch(line):
         raise ValueError("method or target cannot be sent")
-    return line + _field_lines(fields)
+    return line + encode_fields(fields) + b"\r\n"
 
 
 def encode_response_head(status: int, fields: Collection[Field]) -> bytes:
@@ -34,13 +34,14 @@ def encode_response_head(status: int, fields: Collection[Field]) -> bytes:
         if not 100 <= status <= 599:
             raise ValueError("status must be 100 to 599")
         line = b"HTTP/1.1 %d \r\n" % status
-    return line + _field_lines(fields)
+    return line + encode_fields(fields) + b"\r\n"
 
 
-def _field_lines(fields: Collection[Field]) -> bytes:
+def encode_fields(fields: Collection[Field]) -> bytes:
+    """The lines of some fields, without the empty one. Raises `ValueError` as `encode_request_head`."""
     names = [name for name, _ in fields]
     if b"" in names or not _NAMES.fullmatch(b"".join(names)):
         raise ValueError("a field name cannot be sent")
     if not _VALUES.fullmatch(b"".join([value for _, value in fields])):
         raise ValueError("a field value cannot be sent")
-    return b"".join([b"%b: %b\r\n" % field for field in fields]) + b"\r\n"
+    return b"".join([b"%b: %b\r\n" % field for field in fields])

@@ -67,7 +67,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     expect_continue: bool
     minor: int = 1
     """0 for HTTP/1.0, which knows no chunks."""
-    last: dict[bytes, bytes] = {}  # noqa: RUF012 (made anew for each head)
+    last: dict[bytes, bytes] = {}
     """The fields by name; of a repeated one the last. For `get`, which is asked a dozen times per request."""
 
     def __post_init__(self) -> None:

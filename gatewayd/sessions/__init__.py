@@ -1,1 +1,1 @@
-
+"""Sessions of legacy clients: their ids, what they own, and how they end."""

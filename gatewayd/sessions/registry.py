@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
@@ -62,7 +63,7 @@ class Registry:
         node.__enter__()
         self._sessions[ident] = session
         self._metrics.sessions += 1
-        upstream.users += 1
+        upstream.usage.begin()
         return session
 
     def find(self, ident: str, principal: Principal, path: str) -> Session | None:
@@ -78,7 +79,7 @@ class Registry:
         """Forget a session and close it."""
         if self._sessions.pop(session.id, None) is not None:
             self._metrics.sessions -= 1
-            session.upstream.users -= 1
+            session.upstream.usage.end()
             session.node.__exit__(None, None, None)
         await session.close()
 
@@ -99,10 +100,9 @@ class Registry:
         """End sessions whose time is over, until cancelled."""
         while True:
             await trio.sleep(SWEEP)
-            now = trio.current_time()
-            await self.end_where(lambda session: self._expired(session, now))
+            await self.end_where(partial(self._expired, trio.current_time()))
 
-    def _expired(self, session: Session, now: float) -> bool:
+    def _expired(self, now: float, session: Session) -> bool:
         if now - session.created > self.life.ttl:
             return True
         return session.idle and now - session.used > self.life.idle

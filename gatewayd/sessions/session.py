@@ -47,11 +47,11 @@ class Session:
     created: float
     used: float
     """Trio time of the last sign of life."""
-    calls: dict[Id, RunningCall] = attrs.field(factory=dict, init=False)
+    calls: dict[Id, RunningCall] = attrs.field(factory=dict[Id, RunningCall], init=False)
     listener: RunningCall | None = attrs.field(default=None, init=False)
     """The call that holds the GET stream."""
     closed: bool = attrs.field(default=False, init=False)
-    _asked: dict[int, Id] = attrs.field(factory=dict, init=False)
+    _asked: dict[int, Id] = attrs.field(factory=dict[int, Id], init=False)
 
     @property
     def idle(self) -> bool:
@@ -99,4 +99,3 @@ class Session:
             if call is not None:
                 call.session_ended()
         await self.peer.aclose()
-

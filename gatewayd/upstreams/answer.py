@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
@@ -14,6 +15,7 @@ from gatewayd.upstreams.channel import (
     SessionLost,
     UpstreamBroke,
     UpstreamDied,
+    UpstreamError,
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
@@ -80,10 +82,12 @@ class HttpAnswer:
         if self._finished:
             await self._pool.release(connection)
             return
-        await self._pool.discard(connection)
-        if self._abandon is not None:
-            with trio.move_on_after(GOODBYE, shield=True):
-                await self._abandon()
+        try:
+            if self._abandon is not None:
+                with trio.move_on_after(GOODBYE, shield=True), suppress(UpstreamError):
+                    await self._abandon()
+        finally:
+            await self._pool.discard(connection)
 
     async def read_head(self) -> ResponseHead:
         """Wait for the head of the response, and refuse it if no messages can follow. Raises `UpstreamError`."""

@@ -88,7 +88,7 @@ class LegacyPeer(Protocol):
         ...
 
     async def send(self, message: Notification | Result | Failure) -> None:
-        """Send what has no answer: a client's notification, or its answer to a server request. Raises `UpstreamError`."""
+        """Send a client's notification, or its answer to a server request. Raises `UpstreamError`."""
         ...
 
     async def listen(self) -> Answer | None:

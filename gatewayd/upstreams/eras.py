@@ -60,7 +60,7 @@ class EraMemory:
 
 def discover_request() -> Request:
     """The probe."""
-    meta = b'{%b:%b,%b:{}}' % (text(META_VERSION), text(MODERN[0]), text(META_CLIENT_CAPABILITIES))
+    meta = b"{%b:%b,%b:{}}" % (text(META_VERSION), text(MODERN[0]), text(META_CLIENT_CAPABILITIES))
     return Request(PROBE_ID, "server/discover", b'{"_meta":%b}' % meta)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import trio
 
+from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.headers import encode_value
-from gatewayd.protocol.http1 import encode_request_head
+from gatewayd.protocol.http1 import encode_fields, encode_request_head
 from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, encode
 from gatewayd.protocol.jsontext import members, string
 from gatewayd.protocol.versions import LEGACY, MODERN, REPEATABLE
@@ -15,7 +16,8 @@ from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, UpstreamT
 from gatewayd.upstreams.eras import EraMemory, discover_request, modern_versions_in, speaks_modern
 from gatewayd.upstreams.http_session import HttpLegacyPeer
 from gatewayd.upstreams.pool import Pool
-from gatewayd.upstreams.service import Caller, Opened
+from gatewayd.upstreams.service import Caller, Opened, Usage
+from gatewayd.upstreams.supervise import Launched
 
 Field = tuple[bytes, bytes]
 
@@ -28,22 +30,29 @@ class HttpUpstream:
 
     def __init__(self, service: Service) -> None:
         assert isinstance(service.target, HttpTarget)
-        self.users = 0
+        self.usage = Usage()
         self.service = service
         self.target = service.target
         self.pool = Pool(service.target, connect_timeout=service.timeouts.connect, trust=service.trust)
         self.eras = EraMemory()
+        self.launched = Launched()
         host = self.target.host if ":" not in self.target.host else f"[{self.target.host}]"
         default_port = 443 if self.target.scheme == "https" else 80
         authority = host if self.target.port == default_port else f"{host}:{self.target.port}"
-        self._common: tuple[Field, ...] = (
+        common: tuple[Field, ...] = (
             (b"host", authority.encode()),
             (b"accept", b"application/json, text/event-stream"),
             (b"accept-encoding", b"identity"),
             (b"user-agent", b"gatewayd"),
         )
         if service.bearer is not None:
-            self._common += ((b"authorization", b"Bearer " + service.bearer.reveal().encode()),)
+            common += ((b"authorization", b"Bearer " + service.bearer.reveal().encode()),)
+        content = ((b"content-type", b"application/json"),)
+        self._heads = {
+            method: encode_request_head(method, self.target.path, (*common, *more)).removesuffix(b"\r\n")
+            for method, more in (("POST", content), ("GET", ()), ("DELETE", ()))
+        }
+        """What all requests of a method begin with."""
 
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
         """See `Upstream.request`."""
@@ -79,12 +88,11 @@ class HttpUpstream:
     ) -> HttpAnswer:
         """Send one message; the answer's head is not awaited. `abandon` tells the service of a request given up."""
         body = encode(message)
-        content = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
-        head = encode_request_head("POST", self.target.path, (*self._common, *content, *fields))
+        length = (b"content-length", b"%d" % len(body))
         request = message if isinstance(message, Request) else None
         return await self._exchange(
             "POST",
-            head + body,
+            b"%b%b\r\n%b" % (self._heads["POST"], encode_fields((length, *fields)), body),
             request_id=request.id if request is not None else None,
             repeatable=request is not None and request.method in REPEATABLE,
             in_session=in_session,
@@ -93,12 +101,16 @@ class HttpUpstream:
 
     async def bodiless(self, method: str, fields: tuple[Field, ...]) -> HttpAnswer:
         """Send GET or DELETE for a legacy session."""
-        wire = encode_request_head(method, self.target.path, (*self._common, *fields))
+        wire = b"%b%b\r\n" % (self._heads[method], encode_fields(fields))
         return await self._exchange(method, wire, request_id=None, repeatable=True, in_session=True, abandon=None)
 
     async def aclose(self) -> None:
         """Close idle connections; those in use are closed when their answers are."""
         await self.pool.aclose()
+
+    def processes(self) -> Processes:
+        """See `Upstream.processes`: the server itself, where the gateway runs it."""
+        return Processes(int(self.launched.running), max(0, self.launched.starts - 1))
 
     def statistics(self) -> dict[str, object]:
         """What `/services` shows."""

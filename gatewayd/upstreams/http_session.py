@@ -50,7 +50,7 @@ class HttpLegacyPeer:
         """See `LegacyPeer.listen`: the GET stream."""
         answer = await self._upstream.bodiless("GET", self._fields)
         try:
-            head = await answer.read_head()
+            await answer.read_head()
         except UpstreamBroke:
             await answer.aclose()
             if answer.head is not None and answer.head.status in (400, 404, 405, 501):

@@ -121,7 +121,7 @@ class Inbox:
         if call is None:
             self._report(self.late, "notification for no pending request", size=size)
         elif not call.mailbox.put(message, size):
-            reason = f"the messages of service `{self._name}` came faster than the client took them"
+            reason = "the messages of the service came faster than the client took them"
             self._abandon(call, "too many messages", UpstreamTooLarge(reason))
 
     def _cancel(self, message: Notification, size: int) -> None:
@@ -142,7 +142,7 @@ class Inbox:
         self._report(self.garbage, "line too long", size=line.size, limit=self._limit)
         if len(self.calls) == 1:
             (call,) = self.calls.values()
-            error = UpstreamTooLarge(f"an answer of service `{self._name}` is too large")
+            error = UpstreamTooLarge("an answer of the service is too large")
             self._abandon(call, "the answer is too large", error)
 
     def _report(self, what: Rarely, event: str, **facts: object) -> None:

@@ -10,8 +10,8 @@ from contextlib import suppress
 import attrs
 import trio
 
-from gatewayd.protocol.http1 import END, HttpError, ResponseReader
 from gatewayd.net.stream import TcpStream
+from gatewayd.protocol.http1 import END, HttpError, ResponseReader
 from gatewayd.routes.table import HttpTarget
 from gatewayd.upstreams.channel import UpstreamTimedOut, UpstreamUnreachable
 
@@ -19,7 +19,7 @@ MAX_HEAD = 64 * 1024
 """Bytes of a response head. Servers may send large cookies; nothing that we forward is in there."""
 
 KEEP_IDLE = 4.0
-"""Seconds an unused connection is kept: common servers (uvicorn, Node) close theirs after 5, and we want to be first."""
+"""Seconds an unused connection is kept: common servers (uvicorn, Node) close theirs after 5, we want to be first."""
 
 MAX_IDLE = 128
 """Unused connections kept per origin; more come and go with a burst."""
@@ -61,6 +61,11 @@ class Pool:
         self._closed = False
         self.open = 0
         """Connections that exist, idle ones included."""
+
+    @property
+    def idle(self) -> int:
+        """Connections that nobody uses."""
+        return len(self._idle)
 
     async def acquire(self, *, fresh: bool = False) -> PooledConnection:
         """A connection that is ready for a request. Raises `UpstreamUnreachable`, `UpstreamTimedOut`.
@@ -114,7 +119,7 @@ class Pool:
         except trio.TooSlowError:
             raise UpstreamTimedOut("the service did not accept a connection in time", target.url) from None
         except OSError as error:
-            raise UpstreamUnreachable("the service cannot be reached", f"{target.url}: {error}") from error
+            raise UpstreamUnreachable("the service cannot be reached", f"{target.url}: {_cause(error)}") from error
         except (trio.BrokenResourceError, ssl.SSLError) as error:
             cause = error.__cause__ or error
             raise UpstreamUnreachable("no trusted connection to the service", f"{target.url}: {cause}") from error
@@ -139,6 +144,13 @@ class Pool:
         return secure
 
 
+def _cause(error: BaseException) -> str:
+    """What is behind Trio's "all attempts to connect failed"."""
+    while isinstance(error.__cause__, OSError | ExceptionGroup):
+        error = error.__cause__
+    return "; ".join(map(str, error.exceptions)) if isinstance(error, ExceptionGroup) else str(error)
+
+
 async def _still_good(connection: PooledConnection) -> bool:
     """Whether a kept connection can take a request: alive, and its last answer completely read.
 
@@ -160,4 +172,3 @@ def _at_end(reader: ResponseReader) -> bool:
         if part is END:
             return True
     return False
-

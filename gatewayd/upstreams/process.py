@@ -206,7 +206,7 @@ def spawn(launch: Launch, *, name: str) -> Child:
             pidfd = _pidfd(process)
             ours.pop_all()
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        reason = f"service `{name}` could not be started: {_why(error)}"
+        reason = f"the service could not be started: {_why(error)}"
         raise UpstreamUnreachable(reason, str(error)) from error
     log.info("process started", service=name, pid=process.pid)
     return Child(process, pidfd, Pipes(stdin[1], stdout[1], stderr[1]), name=name)

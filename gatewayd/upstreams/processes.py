@@ -111,9 +111,7 @@ class Processes:
         self._backoffs = {k: b for k, b in self._backoffs.items() if not b.forgotten(now)}
         backoff = self._backoffs.get(key, Backoff())
         if (wait := backoff.remaining(now)) >= self.service.timeouts.connect:
-            raise UpstreamUnreachable(
-                f"service `{self.service.name}` keeps ending; it will be started again in {wait:.1f} s"
-            )
+            raise UpstreamUnreachable(f"the service keeps ending; it will be started again in {wait:.1f} s")
         self._make_room()
         entry = Entry(key, now, backoff.failures)
         self._current[key] = entry
@@ -123,7 +121,7 @@ class Processes:
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
-            raise UpstreamUnreachable(f"service `{self.service.name}` is being stopped")
+            raise UpstreamUnreachable("the service is being stopped")
 
     def _make_room(self) -> None:
         """Stop the process that was idle for the longest time, if all places are taken."""
@@ -132,9 +130,7 @@ class Processes:
             return
         idle = [entry for entry in taken if not entry.users]
         if not idle:
-            raise UpstreamUnreachable(
-                f"service `{self.service.name}` has too many processes ({MOST_PROCESSES})"
-            )
+            raise UpstreamUnreachable(f"the service has too many processes ({MOST_PROCESSES})")
         self._stop(min(idle, key=lambda entry: entry.used_at))
 
     def _use(self, entry: Entry) -> None:
@@ -170,7 +166,7 @@ class Processes:
             self._retire(entry)
             self._all.discard(entry)
             if not entry.decided.is_set():
-                self._decide(entry, UpstreamUnreachable(f"service `{self.service.name}` is being stopped"))
+                self._decide(entry, UpstreamUnreachable("the service is being stopped"))
 
     async def _run(self, entry: Entry, handshake: Handshake[Any]) -> None:
         entry.state = "starting"
@@ -196,10 +192,10 @@ class Processes:
             with trio.fail_after(seconds):
                 return await handshake(connection)
         except trio.TooSlowError:
-            reason = f"service `{self.service.name}` did not finish its handshake within {seconds:g} s"
+            reason = f"the service did not finish its handshake within {seconds:g} s"
             raise UpstreamTimedOut(reason) from None
         except UpstreamDied as error:
-            reason = f"service `{self.service.name}` ended while it was started"
+            reason = "the service ended while it was started"
             raise UpstreamUnreachable(reason, error.detail) from error
 
     def _failed(self, entry: Entry, error: Exception) -> None:

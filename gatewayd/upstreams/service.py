@@ -6,7 +6,9 @@ from typing import Protocol
 
 import attrs
 import msgspec
+import trio
 
+from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.jsonrpc import Request
 from gatewayd.routes.table import Service
 from gatewayd.upstreams.channel import Answer, LegacyPeer
@@ -31,11 +33,35 @@ class Opened:
     """The `initialize` result, as JSON text."""
 
 
+class Usage:
+    """Who uses a service: calls and sessions. A replaced service is closed when there are none left."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._unused = trio.Event()
+        self._unused.set()
+
+    def begin(self) -> None:
+        """One more."""
+        self.count += 1
+        if self.count == 1:
+            self._unused = trio.Event()
+
+    def end(self) -> None:
+        """One less."""
+        self.count -= 1
+        if not self.count:
+            self._unused.set()
+
+    async def wait_unused(self) -> None:
+        """Wait until nobody uses it."""
+        await self._unused.wait()
+
+
 class Upstream(Protocol):
     """A running service. Opened by the daemon, which also closes it when no call uses it any more."""
 
-    users: int
-    """Calls and sessions that use it: a replaced service is closed when there are none."""
+    usage: Usage
 
     @property
     def service(self) -> Service:
@@ -51,6 +77,10 @@ class Upstream(Protocol):
 
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         """Send `initialize`. Raises `UpstreamError`, `WrongEra`, or `Refused` with the service's own error."""
+        ...
+
+    def processes(self) -> Processes:
+        """How many child processes it has, and had to start again."""
         ...
 
     def statistics(self) -> dict[str, object]:

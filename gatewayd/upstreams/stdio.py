@@ -192,9 +192,7 @@ class StdioConnection:
         finally:
             self._end()
 
-    async def _until(
-        self, over: Callable[[], Awaitable[object]], why: str, everything: trio.CancelScope
-    ) -> None:
+    async def _until(self, over: Callable[[], Awaitable[object]], why: str, everything: trio.CancelScope) -> None:
         """When the process is as good as gone: take no requests, give the reader a moment for the rest."""
         await over()
         self._why = why
@@ -221,7 +219,7 @@ class StdioConnection:
         self._leaving = True
         status = self._child.status
         detail = self._why if status is None else f"exit status {status}"
-        reason = f"service `{self._child.name}` ended before it answered; the outcome is unknown"
+        reason = "the service ended before it answered; the outcome is unknown"
         failed = self._inbox.close(UpstreamDied(reason, detail))
         self._ended.set()
         log.info("connection ended", service=self._child.name, pid=self.pid, detail=detail, failed=failed)
@@ -241,10 +239,10 @@ class StdioConnection:
             call.mailbox.close(self._unread())
 
     def _unread(self) -> UpstreamTimedOut:
-        return UpstreamTimedOut(f"service `{self._child.name}` does not read its requests")
+        return UpstreamTimedOut("the service does not read its requests")
 
     def _unreachable(self) -> UpstreamUnreachable:
-        return UpstreamUnreachable(f"service `{self._child.name}` has just ended", f"pid {self.pid}")
+        return UpstreamUnreachable("the service has just ended", f"pid {self.pid}")
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from gatewayd.observe.metrics import Processes as ProcessCount
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 from gatewayd.protocol.jsontext import encode_members, members, string
 from gatewayd.protocol.versions import LEGACY
@@ -17,7 +18,7 @@ from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, WrongEra
 from gatewayd.upstreams.entry import Lease
 from gatewayd.upstreams.eras import EraMemory, discover_request, modern_versions_in, speaks_modern
 from gatewayd.upstreams.processes import Processes, open_processes
-from gatewayd.upstreams.service import Caller, Opened
+from gatewayd.upstreams.service import Caller, Opened, Usage
 from gatewayd.upstreams.stdio import StdioConnection
 from gatewayd.upstreams.stdio_session import Hub, StdioLegacyPeer
 
@@ -28,7 +29,7 @@ class StdioUpstream:
     """An `Upstream`. The first request of a process decides its era for good (MCP, stdio), so each era has its own."""
 
     def __init__(self, service: Service, target: StdioTarget, processes: Processes, nursery: trio.Nursery) -> None:
-        self.users = 0
+        self.usage = Usage()
         self.service = service
         self._target = target
         self._processes = processes
@@ -64,6 +65,11 @@ class StdioUpstream:
         version = string(members(lease.greeting)["protocolVersion"])
         assert version is not None
         return Opened(StdioLegacyPeer(lease, self._hub(lease.connection)), version, lease.greeting)
+
+    def processes(self) -> ProcessCount:
+        """See `Upstream.processes`."""
+        shown = self._processes.statistics()
+        return ProcessCount(sum(process.pid is not None for process in shown.processes), shown.crashed)
 
     def statistics(self) -> dict[str, object]:
         """What `/services` shows."""
@@ -123,7 +129,7 @@ class LeasedAnswer:
 
 @asynccontextmanager
 async def open_stdio_upstream(service: Service, target: StdioTarget) -> AsyncGenerator[StdioUpstream]:
-    """The service; no process is started yet. All are shut down at the end of the block. Exceptions leave in a group."""
+    """The service; no process runs yet. All are shut down at the end of the block. Exceptions leave in a group."""
     async with open_processes(service) as processes, trio.open_nursery() as nursery:
         yield StdioUpstream(service, target, processes, nursery)
         nursery.cancel_scope.cancel()

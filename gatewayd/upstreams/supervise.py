@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+import attrs
 import structlog
 import trio
 
@@ -17,8 +18,16 @@ from gatewayd.upstreams.process import open_child
 log = structlog.get_logger("gatewayd.upstreams")
 
 
-async def supervise(launch: Launch, *, name: str) -> NoReturn:
-    """Run the server of service `name` until cancelled, and start it again whenever it ends.
+@attrs.define
+class Launched:
+    """How the server does."""
+
+    running: bool = False
+    starts: int = 0
+
+
+async def supervise(launch: Launch, *, name: str, launched: Launched) -> NoReturn:
+    """Run the server of service `name` until cancelled, and start it again whenever it ends; `launched` tells how.
 
     Cancelling it shuts the process down, which takes as long as `open_child` says. Raises nothing: a server
     that cannot be started is logged and tried again.
@@ -27,20 +36,23 @@ async def supervise(launch: Launch, *, name: str) -> NoReturn:
     while True:
         began = trio.current_time()
         try:
-            await _run(launch, name)
+            await _run(launch, name, launched)
         except UpstreamUnreachable as error:
             log.warning("start failed", service=name, reason=error.reason, detail=error.detail)
         now = trio.current_time()
+        launched.running = False
         backoff.ended(now, now - began)
         log.warning("server ended", service=name, retry_in=round(backoff.remaining(now), 1))
         await trio.sleep_until(backoff.retry_at)
 
 
-async def _run(launch: Launch, name: str) -> None:
+async def _run(launch: Launch, name: str, launched: Launched) -> None:
     """One life of the server. Its input stays open and empty; closing it means nothing to an HTTP server."""
     lines = LogLines(value.reveal() for _, value in launch.env if isinstance(value, Secret))
     async with open_child(launch, name=name, eof_grace=0.0) as child:
         entry = log.bind(service=name, pid=child.pid)
+        launched.running = True
+        launched.starts += 1
 
         def emit(text: str) -> None:
             entry.info("stdout", line=text)

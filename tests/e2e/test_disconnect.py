@@ -55,14 +55,15 @@ async def test_a_stdio_upstream_is_told_to_cancel(tmp_path: Path) -> None:
         assert counter("cancelled") == counter("cancel_notifications") == 110
 
 
-async def test_a_legacy_client_that_loses_its_connection_has_not_cancelled(tmp_path: Path) -> None:
+async def test_a_legacy_client_that_leaves_has_its_call_cancelled_upstream(tmp_path: Path) -> None:
+    """In the legacy eras a lost connection says nothing to the upstream, so the gateway has to."""
     async with open_counting_server() as server:
         config = http_service("web", server.port) + route("/mcp", "web")
         async with running_gateway(config, tmp_path) as gateway:
             async with wire.connect(gateway.address) as client:
                 session = await wire.open_session(client)
-                slow = wire.call("progress", steps=1, delay=0.5)
-                await client.send(wire.legacy("tools/call", slow, session=session))
+                await client.send(wire.legacy("tools/call", wire.call("hang"), session=session))
                 await wait_until(lambda: server.script.counters.in_flight == 1)
-            await wait_until(lambda: server.script.counters.finished == 1)
-            assert server.counters["cancelled"] == server.counters["abandoned"] == 0
+            await wait_until(lambda: server.script.counters.in_flight == 0)
+            assert server.counters["cancelled"] == server.counters["cancel_notifications"] == 1
+            assert server.counters["abandoned"] == 0

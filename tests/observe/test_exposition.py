@@ -6,7 +6,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from gatewayd.observe.exposition import CONTENT_TYPE, UNTIMED, render
-from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.metrics import Metrics, Processes
 
 
 def _samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -51,7 +51,7 @@ async def test_gauges_and_processes_show_their_current_value() -> None:
     metrics = Metrics((), started=0.0, version="1.2.3")
     metrics.in_flight, metrics.streams, metrics.sessions, metrics.connections = 1, 2, 3, 4
     metrics.use_table(7, "abc")
-    metrics.process_started("files", again=True)
+    metrics.processes = {"files": Processes(running=1, restarts=1)}
     assert _value(metrics, "gatewayd_calls_in_flight") == 1
     assert _value(metrics, "gatewayd_streams_open") == 2
     assert _value(metrics, "gatewayd_sessions_open") == 3

@@ -23,14 +23,6 @@ def test_hostile_methods_share_one_label() -> None:
     assert list(metrics.calls) == [("/mcp", "echo", OTHER, "error")]
 
 
-def test_processes_are_counted_by_service() -> None:
-    metrics = Metrics((), started=0.0)
-    metrics.process_started("files")
-    metrics.process_ended("files")
-    metrics.process_started("files", again=True)
-    assert (metrics.processes["files"].running, metrics.processes["files"].restarts) == (1, 1)
-
-
 def test_two_gateways_have_nothing_in_common() -> None:
     one, other = Metrics((), started=0.0), Metrics((), started=0.0)
     one.refuse("draining")

@@ -64,7 +64,7 @@ def modern(
     mirrored = {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
     if (name := params.get("name") or params.get("uri")) is not None:
         mirrored["Mcp-Name"] = name
-    body = json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).encode()
+    body = json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}, separators=_COMPACT).encode()
     return http_request("POST", path, _POST | mirrored | dict(headers or {}), body)
 
 
@@ -89,7 +89,7 @@ def legacy(
     if result is not None:
         message["result"] = result
     return http_request(
-        "POST", path, _POST | _session(session) | dict(headers or {}), json.dumps(message).encode()
+        "POST", path, _POST | _session(session) | dict(headers or {}), json.dumps(message, separators=_COMPACT).encode()
     )
 
 
@@ -251,6 +251,9 @@ def split_events(text: bytes) -> list[Json]:
             events.append(json.loads(data))
     return events
 
+
+_COMPACT = (",", ":")
+"""As the official SDKs write JSON."""
 
 _POST = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
 

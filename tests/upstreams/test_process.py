@@ -102,7 +102,7 @@ async def test_what_cannot_be_started_is_unreachable_and_leaves_nothing(launch: 
     with pytest.raises(UpstreamUnreachable, match=reason) as caught:
         async with open_child(launch, name="files"):
             pytest.fail("it started")
-    assert caught.value.reason.startswith("service `files` could not be started")
+    assert caught.value.reason.startswith("the service could not be started")
     assert "such" not in caught.value.reason
     assert descriptors() == before
     assert zombies() == []

@@ -135,7 +135,7 @@ async def test_who_keeps_crashing_is_waited_for_and_then_refused(autojump_clock:
                 break
             waits.append(round(trio.current_time() - began, 3))
         assert waits == [0, 0.2, 0.4, 0.8, 1.6]
-        assert caught.value.reason == "service `files` keeps ending; it will be started again in 3.2 s"
+        assert caught.value.reason == "the service keeps ending; it will be started again in 3.2 s"
         with pytest.raises(UpstreamUnreachable, match="does not exist"):
             await processes.connection("another key", ask)
         await trio.sleep(20)

@@ -1,0 +1,224 @@
+"""A whole gateway in the test's own Trio run: real connections, exchange and services, in front of a scripted upstream.
+
+Clients come in over memory streams, cleartext or TLS, so that what they do is exact and a test of a 30 s timeout takes
+no time; `connect_tcp` uses a socket where the kernel's part matters. The upstream is reached over loopback.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal
+
+import attrs
+import trio
+import trio.testing
+
+from gatewayd.daemon.generation import provision
+from gatewayd.daemon.services import Services
+from gatewayd.exchange.exchange import Exchange
+from gatewayd.front.listener import PROTOCOLS, Listener
+from gatewayd.net.tls import server_context
+from gatewayd.observe.metrics import Metrics
+from gatewayd.observe.tree import Node
+from gatewayd.protocol.versions import REQUESTS
+from gatewayd.routes.table import Gateway, HttpTarget, Listen, Route, Service, Table, Tls
+from gatewayd.sessions.registry import Registry
+from gatewayd.upstreams.http import HttpUpstream
+from tests.support.certificate import Certificate
+from tests.support.http2 import Http2Client
+from tests.support.wire import WireClient
+
+Front = Literal["http/1.1", "http/1.1+tls", "http/2"]
+FRONTS: tuple[Front, ...] = ("http/1.1", "http/1.1+tls", "http/2")
+
+HOST = "gateway.test"
+"""The name of the gateway in memory."""
+
+Client = WireClient | Http2Client
+
+
+class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts the ends of memory streams."""
+
+    def __init__(self) -> None:
+        self._into, self._accepted = trio.open_memory_channel[trio.abc.Stream](100)
+
+    async def connect(self, *, stalling: bool = False) -> trio.abc.Stream:
+        """A client's end. `stalling`: each side sends only as fast as the other one reads."""
+        pair = trio.testing.lockstep_stream_pair if stalling else trio.testing.memory_stream_pair
+        ours, theirs = pair()
+        await self._into.send(theirs)
+        return ours
+
+    async def accept(self) -> trio.abc.Stream:
+        """See `trio.abc.Listener`."""
+        return await self._accepted.receive()
+
+    async def aclose(self) -> None:
+        """See `trio.abc.AsyncResource`."""
+        self._accepted.close()
+        await trio.lowlevel.checkpoint()
+
+
+@attrs.define(eq=False)
+class InProcess:
+    """A running gateway."""
+
+    table: Table
+    exchange: Exchange
+    registry: Registry
+    root: Node
+    services: Services
+    certificate: Certificate
+    plain: Listener
+    secure: Listener
+    tcp: Listener
+    plain_clients: MemoryListener
+    secure_clients: MemoryListener
+    tcp_address: tuple[str, int]
+    listening: int = 3
+    """How many listeners there should be in the end."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """The counters."""
+        return self.exchange.metrics
+
+    def upstream(self, service: str = "web") -> HttpUpstream:
+        """A running service over HTTP."""
+        found = next(plan.upstream for plan in self.exchange.plans.routes.values() if plan.route.service == service)
+        assert isinstance(found, HttpUpstream)
+        return found
+
+    def drain(self) -> None:
+        """As on SIGTERM: nobody new, and the end of what never ends by itself."""
+        self.exchange.drain()
+        for listener in (self.plain, self.secure, self.tcp):
+            listener.drain()
+        self.listening = 0
+
+    @asynccontextmanager
+    async def connect(self, front: Front = "http/1.1", *, stalling: bool = False) -> AsyncIterator[Client]:
+        """A client of one of the fronts; its connection is cut with the block."""
+        listener = self.plain_clients if front == "http/1.1" else self.secure_clients
+        stream = await listener.connect(stalling=stalling)
+        try:
+            if front == "http/1.1":
+                yield WireClient(stream, HOST)
+                return
+            protocol = "h2" if front == "http/2" else "http/1.1"
+            secure = trio.SSLStream(stream, self.certificate.client([protocol]), server_hostname=HOST, https_compatible=True)
+            await secure.do_handshake()
+            assert secure.selected_alpn_protocol() == protocol
+            if front == "http/1.1+tls":
+                yield WireClient(secure, HOST)
+                return
+            async with Http2Client(secure, HOST) as client:
+                yield client
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    @asynccontextmanager
+    async def connect_http1(self, *, stalling: bool = False) -> AsyncIterator[WireClient]:
+        """A cleartext client, for tests that look at bytes."""
+        async with self.connect(stalling=stalling) as client:
+            assert isinstance(client, WireClient)
+            yield client
+
+    @asynccontextmanager
+    async def connect_tcp(self) -> AsyncIterator[WireClient]:
+        """A cleartext client over a socket."""
+        async with await trio.open_tcp_stream(*self.tcp_address) as stream:
+            yield WireClient(stream, HOST)
+
+    def at_rest(self) -> Counter[str]:
+        """What is left of the tree when nobody is connected: services, and the sessions that are open."""
+        return Counter(daemon=1, listener=self.listening, sessions=1, upstreams=1, service=len(self.table.services)) + Counter(
+            session=len(self.registry)
+        )
+
+    async def settle(self) -> None:
+        """Wait until nothing runs any more. Raises `trio.TooSlowError`."""
+        with trio.fail_after(10):
+            while self.metrics.in_flight or self.metrics.connections:
+                await trio.sleep(0.01)
+
+    def assert_at_rest(self) -> None:
+        """Nothing is running, held or counted that should not be."""
+        assert self.exchange.running == self.metrics.in_flight == self.metrics.connections == 0
+        assert self.root.count() == self.at_rest()
+        assert self.metrics.sessions == len(self.registry)
+        for plan in self.exchange.plans.routes.values():
+            upstream = plan.upstream
+            assert upstream.users == len(self.registry)
+            if isinstance(upstream, HttpUpstream):
+                assert upstream.pool.open == upstream.pool.idle
+
+
+def simple_table(port: int, gateway: Gateway | None = None, service: Service | None = None) -> Table:
+    """One service at a port of this machine behind one open route, `/mcp`."""
+    target = HttpTarget(f"http://127.0.0.1:{port}/mcp", "http", "127.0.0.1", port, "/mcp")
+    web = attrs.evolve(service, target=target) if service is not None else Service("web", target)
+    base = gateway or Gateway()
+    return Table(
+        gateway=attrs.evolve(base, hosts=(*base.hosts, HOST)),
+        services={"web": web},
+        routes={"/mcp": Route("/mcp", "web")},
+    )
+
+
+@asynccontextmanager
+async def open_gateway(table: Table) -> AsyncIterator[InProcess]:
+    """A gateway that serves `table`. When the block ends well, it must come to rest by itself."""
+    now = trio.current_time()
+    root = Node("daemon", parent=None, now=now)
+    metrics = Metrics(REQUESTS["legacy"] | REQUESTS["modern"], started=now)
+    async with AsyncExitStack() as stack:
+        sessions = stack.enter_context(Node("sessions", parent=root, now=now))
+        upstreams = stack.enter_context(Node("upstreams", parent=root, now=now))
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        registry = Registry(table.gateway.session, table.gateway.max.sessions, metrics, sessions)
+        services = Services(nursery, registry, upstreams)
+        generation = await provision(1, table, services, "now")
+        services.use(generation.services, 0.0)
+        exchange = Exchange(generation.plans, registry, metrics)
+        nursery.start_soon(registry.expire)
+        gateway = await _open_fronts(table, exchange, registry, root, services, nursery)
+        await trio.testing.wait_all_tasks_blocked()
+        yield gateway
+        await gateway.settle()
+        gateway.assert_at_rest()
+        nursery.cancel_scope.cancel()
+
+
+async def _open_fronts(
+    table: Table, exchange: Exchange, registry: Registry, root: Node, services: Services, nursery: trio.Nursery
+) -> InProcess:
+    certificate = Certificate.shared(HOST)
+    plain_clients, secure_clients = MemoryListener(), MemoryListener()
+    [socket] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address: tuple[str, int] = socket.socket.getsockname()
+    tls = Tls(*certificate.files)
+    context: ssl.SSLContext = server_context(Listen(HOST, 443, tls), tls, PROTOCOLS)
+    plain = Listener(Listen(HOST, 80), plain_clients, exchange, root)
+    secure = Listener(Listen(HOST, 443, tls), secure_clients, exchange, root, context)
+    tcp = Listener(Listen("127.0.0.1", address[1]), socket, exchange, root)
+    for listener in (plain, secure, tcp):
+        nursery.start_soon(listener.serve)
+    return InProcess(
+        table,
+        exchange,
+        registry,
+        root,
+        services,
+        certificate,
+        plain,
+        secure,
+        tcp,
+        plain_clients,
+        secure_clients,
+        address,
+    )
