@@ -157,7 +157,9 @@ class Daemon:
         with trio.move_on_after(drain):
             await self._exchange.wait_idle()
         self._exchange.end_all()
-        with trio.move_on_after(LAST_WORD + DRAIN_GRACE):
+        with trio.move_on_after(LAST_WORD):
+            await self._exchange.wait_idle()
+        with trio.move_on_after(2 * DRAIN_GRACE):
             for listener in self._listeners:
                 await listener.closed.wait()
         front.cancel()

@@ -39,8 +39,7 @@ UPSTREAM_CODES: tuple[tuple[type[UpstreamError], int, int], ...] = (
     (UpstreamTooLarge, TOO_LARGE, 502),
     (UpstreamBroke, UPSTREAM_BROKE, 502),
 )
-HTTP_ONLY = frozenset({UNSUPPORTED_VERSION})
-"""Codes whose HTTP status the specification fixes, for clients of every era."""
+OWN_CODES = range(-31999, -30999)
 
 
 @attrs.frozen
@@ -98,11 +97,12 @@ def judge_end(reason: End | None, call: Call) -> Verdict | None:
 def http_status(verdict: Verdict, call: Call) -> int:
     """The HTTP status to use.
 
-    Legacy clients tear their session down on most statuses but 200, so errors that carry an id reach them with 200
-    unless the route says `errors = "http"`.
+    Legacy clients tear their session down on most statuses but 200, so the gateway's own errors about a call reach
+    them with 200 unless the route says `errors = "http"`. What the transport's rules refuse keeps the status that
+    those rules give: a session that is gone must be a 404, or the client never begins a new one.
     """
-    legacy_rpc = call.era == "legacy" and call.plan.route.errors == "jsonrpc"
-    if legacy_rpc and verdict.failure.id is not None and verdict.failure.code not in HTTP_ONLY:
+    about_a_call = verdict.failure.code in OWN_CODES or verdict.failure.code == INTERNAL_ERROR
+    if call.era == "legacy" and call.plan.route.errors == "jsonrpc" and about_a_call and verdict.failure.id is not None:
         return 200
     return verdict.status
 

@@ -240,7 +240,8 @@ class Http2(H2Protocol):
         """RFC 9113, 8.1: after a complete answer the server may ask the client to stop sending."""
         self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         if event.stream_id not in self.stream_buffers:
-            self.connection.reset_stream(event.stream_id, ErrorCodes.NO_ERROR)
+            with suppress(ProtocolError):  # this was the end of the body anyway
+                self.connection.reset_stream(event.stream_id, ErrorCodes.NO_ERROR)
 
 
 def _is_fit(request: RequestReceived) -> bool:

@@ -29,12 +29,12 @@ class Stream:
     def __init__(self, client: Http2Client, number: int) -> None:
         self.number = number
         self._client = client
-        self._parts: deque[Reply | bytes | None | Reset] = deque()
+        self._parts: deque[Reply | bytes | Exception | None] = deque()
         self._arrived = trio.Event()
         self._events: deque[Json] = deque()
         self._partial = b""
 
-    def put(self, part: Reply | bytes | None | Reset) -> None:
+    def put(self, part: Reply | bytes | Exception | None) -> None:
         """Take a part of the answer: its head, pieces of its body, None at its end."""
         self._parts.append(part)
         self._arrived.set()
@@ -79,7 +79,7 @@ class Stream:
         while not self._parts:
             await self._arrived.wait()
         part = self._parts.popleft()
-        if isinstance(part, Reset):
+        if isinstance(part, Exception):
             raise part
         if isinstance(part, bytes):
             await self._client.consumed(self.number, len(part))
@@ -87,7 +87,10 @@ class Stream:
 
 
 class Http2Client:
-    """One connection. `send`, `head`, `event` and so on are about the last request, as with a `WireClient`."""
+    """One connection. Raises `trio.BrokenResourceError` where the server closes in mid-answer, `Reset` for a stream.
+
+    `send`, `head`, `event` and so on are about the last request, as with a `WireClient`.
+    """
 
     def __init__(self, stream: trio.abc.Stream, host: str) -> None:
         self.stream = stream
@@ -210,6 +213,8 @@ class Http2Client:
         except trio.BrokenResourceError:
             pass
         self.over.set()
+        for stream in self._streams.values():
+            stream.put(trio.BrokenResourceError("the server closed the connection"))
 
     def _take(self, event: h2.events.Event) -> None:
         match event:

@@ -153,7 +153,7 @@ class InProcess:
         assert self.metrics.sessions == len(self.registry)
         for plan in self.exchange.plans.routes.values():
             upstream = plan.upstream
-            assert upstream.users == len(self.registry)
+            assert upstream.usage.count == len(self.registry)
             if isinstance(upstream, HttpUpstream):
                 assert upstream.pool.open == upstream.pool.idle
 
