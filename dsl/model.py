@@ -60,8 +60,8 @@ class GatewayTimeouts:
         metadata=about("From the first byte of a request to the end of its head.", '"10s"', 0.001, 3600),
     )
     body: Duration = attrs.field(
-        default=Duration(30.0),
-        metadata=about("From the end of the head to the end of the body.", '"30s"', 0.001, 3600),
+        default=Duration(10.0),
+        metadata=about("From the end of the head to the end of the body.", '"10s"', 0.001, 3600),
     )
     idle: Duration = attrs.field(
         default=Duration(75.0),
@@ -142,7 +142,7 @@ class GatewayTable:
         metadata=about("Silence on a stream after which a comment line is sent.", '"15s"', 0.001, 3600),
     )
     timeouts: GatewayTimeouts = attrs.field(
-        default=GatewayTimeouts(), metadata=about("Patience with clients.", '{ head = "10s", body = "30s" }')
+        default=GatewayTimeouts(), metadata=about("Patience with clients.", '{ head = "10s", body = "10s" }')
     )
     max: GatewayMax = attrs.field(
         default=GatewayMax(), metadata=about("Bounds on what clients may take.", "{ connections = 10000 }")

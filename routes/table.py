@@ -157,7 +157,7 @@ class ClientTimeouts:
 
     head: float = 10.0
     """From the first byte of a request to the end of its head."""
-    body: float = 30.0
+    body: float = 10.0
     """From the end of the head to the end of the body."""
     idle: float = 75.0
     """Between two requests of one connection."""

@@ -66,6 +66,8 @@ def judge(error: Exception, call: Call) -> Verdict:
             status, outcome = 400, "refused"
         case Refused():
             failure, status, outcome = error.failure, 200, "error"
+        case JsonError():  # a client's text was checked before it got here
+            return judge(UpstreamBroke("the service sent something that is not JSON-RPC", error.reason), call)
         case UpstreamError():
             code, status = next(
                 ((code, status) for kind, code, status in UPSTREAM_CODES if isinstance(error, kind)),

@@ -27,7 +27,7 @@ from gatewayd.upstreams.channel import UpstreamError
 
 log = structlog.get_logger("gatewayd.exchange")
 
-LAST_WORD = 5.0
+LAST_WORD = 1.5
 """Seconds for the answer to a call that has been ended: its own deadline is over by then."""
 
 

@@ -106,7 +106,8 @@ class Connection:
         if body is None:
             return False
         if self._draining and isinstance(again := self._exchange.admit(head, self._door), Refused):
-            return await self._refuse(head, again)  # the drain began while the body came in
+            await self._refuse_and_close(again)  # the drain began while the body came in
+            return False
         return await self._call(head, admission, body, nursery)
 
     async def _call(self, head: RequestHead, admitted: Admitted, body: bytes, nursery: trio.Nursery) -> bool:

@@ -92,7 +92,10 @@ class HttpAnswer:
     async def read_head(self) -> ResponseHead:
         """Wait for the head of the response, and refuse it if no messages can follow. Raises `UpstreamError`."""
         head = await self._await_head()
-        self._judge(head)
+        try:
+            self._judge(head)
+        except HttpError as error:
+            raise UpstreamBroke("the service does not speak proper HTTP", error.reason) from error
         return head
 
     async def read_acknowledgement(self) -> None:
@@ -205,8 +208,8 @@ class HttpAnswer:
         if self.head is None and connection.reused and self._repeatable:
             await self._pool.discard(connection)
             self._connection = None
-            self._connection = await self._pool.acquire(fresh=True)
-            await send(self._pool, self._connection, self._method, self._wire)
+            fresh = await self._pool.acquire(fresh=True)
+            self._connection = await send(self._pool, fresh, self._method, self._wire)
             return
         raise UpstreamDied("the service closed the connection; the outcome is unknown", detail)
 

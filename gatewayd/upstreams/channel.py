@@ -58,7 +58,8 @@ class Refused(UpstreamError):
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
-        self.failure = failure
+        self.failure = Failure(None, failure.code, failure.message, failure.data)
+        """Without the id, which was ours."""
 
 
 class Answer(Protocol):

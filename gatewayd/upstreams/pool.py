@@ -18,8 +18,14 @@ from gatewayd.upstreams.channel import UpstreamTimedOut, UpstreamUnreachable
 MAX_HEAD = 64 * 1024
 """Bytes of a response head. Servers may send large cookies; nothing that we forward is in there."""
 
+CLOSING = 1.0
+"""Seconds to close what is idle; it takes no waiting, but a cancelled task could not do it at all."""
+
 KEEP_IDLE = 4.0
 """Seconds an unused connection is kept: common servers (uvicorn, Node) close theirs after 5, we want to be first."""
+
+PEEK = 0.1
+"""Seconds to take what has arrived already; over TLS it may turn out to be no data at all."""
 
 MAX_IDLE = 128
 """Unused connections kept per origin; more come and go with a burst."""
@@ -74,7 +80,12 @@ class Pool:
         """
         while self._idle and not fresh:
             connection = self._idle.pop()
-            if await _still_good(connection):
+            try:
+                good = await _still_good(connection)
+            except BaseException:
+                await self.discard(connection)
+                raise
+            if good:
                 connection.reused = True
                 return connection
             await self.discard(connection)
@@ -106,10 +117,11 @@ class Pool:
                 self._filled = trio.Event()
 
     async def aclose(self) -> None:
-        """Close what is idle; what is in use is closed when it comes back."""
+        """Close what is idle, also when cancelled; what is in use is closed when it comes back."""
         self._closed = True
-        while self._idle:
-            await self.discard(self._idle.popleft())
+        with trio.move_on_after(CLOSING, shield=True):
+            while self._idle:
+                await self.discard(self._idle.popleft())
 
     async def _connect(self) -> PooledConnection:
         target = self._target
@@ -160,7 +172,8 @@ async def _still_good(connection: PooledConnection) -> bool:
     reader = connection.reader
     try:
         if not reader.complete and not _at_end(reader) and connection.readable():
-            reader.feed(await connection.stream.receive_some())
+            with trio.move_on_after(PEEK):
+                reader.feed(await connection.stream.receive_some())
             _at_end(reader)
     except (HttpError, trio.BrokenResourceError):
         return False
