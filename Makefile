@@ -8,7 +8,7 @@ ARGS    ?=
 
 bin     := $(VENV)/bin
 pip     := $(bin)/python -m pip --disable-pip-version-check
-install := $(pip) install --quiet --constraint constraints.txt --editable .
+install := $(pip) install -qq --constraint constraints.txt --editable .
 fuzzers := $(wildcard fuzz/fuzz_*.py)
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1

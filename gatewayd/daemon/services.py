@@ -21,6 +21,7 @@ from gatewayd.upstreams.supervise import supervise
 
 log = structlog.get_logger("gatewayd.daemon")
 
+
 @attrs.define(eq=False)
 class Running:
     """A service that is up."""
@@ -46,12 +47,16 @@ class Services:
         Nothing that runs is touched, so the caller may still change its mind.
         """
         ready: dict[str, Running] = {}
-        for name, service in wanted.items():
-            known = self._running.get(name)
-            if known is not None and known.upstream.service == service:
-                ready[name] = known
-            else:
-                ready[name] = await self._nursery.start(self._run, service)
+        try:
+            for name, service in wanted.items():
+                known = self._running.get(name)
+                if known is not None and known.upstream.service == service:
+                    ready[name] = known
+                else:
+                    ready[name] = await self._nursery.start(self._run, service)
+        except BaseException:
+            self.discard(ready)
+            raise
         return ready
 
     def use(self, ready: dict[str, Running], drain: float) -> None:

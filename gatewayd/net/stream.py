@@ -47,12 +47,15 @@ class TcpStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """See `trio.abc.ReceiveStream`. When cancelled, nothing was received."""
+        size = RECEIVE_SIZE if max_bytes is None else max_bytes
+        if size < 1:
+            raise ValueError("max_bytes must be positive: nothing received means the end")
         while True:
             if self._fd < 0:
                 raise trio.ClosedResourceError("this stream was closed")
             await trio.lowlevel.wait_readable(self._fd)
             try:
-                return self._socket.recv(max_bytes or RECEIVE_SIZE)
+                return self._socket.recv(size)
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -78,6 +81,8 @@ class TcpStream(trio.abc.HalfCloseableStream):
     async def send_eof(self) -> None:
         """See `trio.abc.HalfCloseableStream`."""
         await trio.lowlevel.checkpoint()
+        if self._fd < 0:
+            raise trio.ClosedResourceError("this stream was closed")
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:

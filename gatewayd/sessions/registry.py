@@ -54,7 +54,7 @@ class Registry:
 
         Raises `TooManySessions`; then the peer is still the caller's to close.
         """
-        if len(self._sessions) >= self.most:
+        while len(self._sessions) >= self.most:  # others may take the room while we wait for it
             await self._make_room()
         now = trio.current_time()
         node = Node("session", f"{path} {principal.id}", parent=self._node, now=now)
@@ -77,30 +77,34 @@ class Registry:
 
     async def end(self, session: Session) -> None:
         """Forget a session and close it."""
-        if self._sessions.pop(session.id, None) is not None:
-            self._metrics.sessions -= 1
-            session.upstream.usage.end()
-            session.node.__exit__(None, None, None)
+        self._forget(session)
         await session.close()
 
     async def end_where(self, unwanted: Callable[[Session], bool]) -> None:
-        """End all sessions that a predicate picks, many at a time."""
+        """End all sessions that a predicate picks. All are forgotten at once, and closed many at a time."""
         limiter = trio.CapacityLimiter(CLOSERS)
 
-        async def end(session: Session) -> None:
+        async def close(session: Session) -> None:
             async with limiter:
-                await self.end(session)
+                await session.close()
 
         async with trio.open_nursery() as nursery:
             for session in list(self._sessions.values()):
                 if unwanted(session):
-                    nursery.start_soon(end, session)
+                    self._forget(session)
+                    nursery.start_soon(close, session)
 
     async def expire(self) -> None:
         """End sessions whose time is over, until cancelled."""
         while True:
             await trio.sleep(SWEEP)
             await self.end_where(partial(self._expired, trio.current_time()))
+
+    def _forget(self, session: Session) -> None:
+        if self._sessions.pop(session.id, None) is not None:
+            self._metrics.sessions -= 1
+            session.upstream.usage.end()
+            session.node.__exit__(None, None, None)
 
     def _expired(self, now: float, session: Session) -> bool:
         if now - session.created > self.life.ttl:

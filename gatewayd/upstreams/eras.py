@@ -17,9 +17,9 @@ from gatewayd.protocol.codes import (
     UNSUPPORTED_VERSION,
 )
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
-from gatewayd.protocol.jsontext import JsonError, members, strings, text
+from gatewayd.protocol.jsontext import JsonError, members, string, strings, text
 from gatewayd.protocol.versions import LEGACY, META_CLIENT_CAPABILITIES, META_VERSION, MODERN
-from gatewayd.upstreams.channel import WrongEra
+from gatewayd.upstreams.channel import UpstreamBroke, UpstreamError, WrongEra
 
 REMEMBER_LEGACY = 60.0
 """Seconds after which a service that was legacy is asked again: it may have been upgraded in place."""
@@ -37,21 +37,35 @@ class EraMemory:
         self._modern: bool | None = None
         self._asked = 0.0
         self._lock = trio.Lock()
+        self._outages = 0
+        self._outage: UpstreamError | None = None
+        """What the last probe failed with."""
 
     async def require_modern(self, probe: Callable[[], Awaitable[bool]]) -> None:
         """Return if the service speaks the modern era, else raise `WrongEra`. One probe serves all who wait.
 
-        What the probe raises goes to the caller who sent it, and the next one asks again: an outage is no verdict.
+        What the probe raises goes to all who waited for it, so that they do not wait in turn for a service that hangs.
+        Who comes later asks again: an outage is no verdict. Who is cancelled leaves the asking to the next.
         """
         if self._modern:
             return
+        outages = self._outages
         async with self._lock:
-            now = trio.current_time()
-            if self._modern is None or (not self._modern and now - self._asked > REMEMBER_LEGACY):
-                self._modern = await probe()
-                self._asked = now
+            if self._outage is not None and self._outages > outages:
+                raise self._outage.with_traceback(None)
+            if self._modern is None or (not self._modern and trio.current_time() - self._asked > REMEMBER_LEGACY):
+                await self._ask(probe)
         if not self._modern:
             raise WrongEra("the service speaks only protocol revisions with sessions", LEGACY)
+
+    async def _ask(self, probe: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            self._modern = await probe()
+        except UpstreamError as error:
+            self._outages += 1
+            self._outage = error
+            raise
+        self._asked = trio.current_time()
 
     def known(self) -> str:
         """For people: `modern`, `legacy only` or `not asked yet`."""
@@ -80,6 +94,17 @@ def modern_versions_in(failure: Failure) -> tuple[str, ...]:
     if failure.code != UNSUPPORTED_VERSION or failure.data is None:
         return ()
     return tuple(version for version in versions_in(failure.data, "supported") if version in MODERN)
+
+
+def chosen_version(answer: Result) -> str:
+    """The legacy revision that an answer to `initialize` settles on. Raises `UpstreamBroke` where it is none."""
+    try:
+        version = string(members(answer.result).get("protocolVersion", b"null"))
+    except JsonError as error:
+        raise UpstreamBroke("the service answered something that nobody can read", error.reason) from error
+    if version is None or version not in LEGACY:
+        raise UpstreamBroke("the service chose a protocol revision that was not offered", str(version)[:100])
+    return version
 
 
 def versions_in(raw: bytes, member: str) -> tuple[str, ...]:

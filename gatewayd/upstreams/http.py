@@ -6,14 +6,13 @@ import trio
 
 from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.headers import encode_value
-from gatewayd.protocol.http1 import encode_fields, encode_request_head
+from gatewayd.protocol.http1 import HttpError, encode_fields, encode_request_head
 from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, encode
-from gatewayd.protocol.jsontext import members, string
-from gatewayd.protocol.versions import LEGACY, MODERN, REPEATABLE
+from gatewayd.protocol.versions import MODERN, REPEATABLE
 from gatewayd.routes.table import HttpTarget, Service
 from gatewayd.upstreams.answer import Abandon, HttpAnswer, final_answer, send
 from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, UpstreamTimedOut, WrongEra
-from gatewayd.upstreams.eras import EraMemory, discover_request, modern_versions_in, speaks_modern
+from gatewayd.upstreams.eras import EraMemory, chosen_version, discover_request, modern_versions_in, speaks_modern
 from gatewayd.upstreams.http_session import HttpLegacyPeer
 from gatewayd.upstreams.pool import Pool
 from gatewayd.upstreams.service import Caller, Opened, Usage
@@ -21,8 +20,8 @@ from gatewayd.upstreams.supervise import Launched
 
 Field = tuple[bytes, bytes]
 
-FAREWELL = 2.0
-"""Seconds that the DELETE of an upstream session may take."""
+NO_VERDICT = frozenset({401, 403, 429})
+"""Statuses that say nothing about the protocol era; neither do those from 500 on, which tell of an outage."""
 
 
 class HttpUpstream:
@@ -70,10 +69,10 @@ class HttpUpstream:
                 if supported:
                     raise WrongEra("the service speaks only revisions without sessions", supported)
                 raise Refused(result)
-            version = string(members(result.result).get("protocolVersion", b"null"))
-            if version not in LEGACY:
-                raise UpstreamBroke("the service chose a protocol revision that was not offered", str(version))
+            version = chosen_version(result)
             session = head.get(b"mcp-session-id")
+        except HttpError as error:
+            raise UpstreamBroke("the service does not speak proper HTTP", error.reason) from error
         finally:
             await answer.aclose()
         return Opened(HttpLegacyPeer(self, session, version), version, result.result)
@@ -156,12 +155,19 @@ class HttpUpstream:
                 try:
                     final = await final_answer(answer)
                 except UpstreamBroke:
-                    head = answer.head
-                    if head is None or head.status >= 500 or head.status in (401, 403, 429):
+                    if answer.head is None or _no_verdict(answer.head.status):
                         raise
                     return False
                 finally:
                     await answer.aclose()
         except trio.TooSlowError:
             raise UpstreamTimedOut("the service did not say in time which protocol it speaks") from None
-        return speaks_modern(final, answer.head.status if answer.head is not None else 200)
+        status = answer.head.status if answer.head is not None else 200
+        modern = speaks_modern(final, status)
+        if not modern and _no_verdict(status):
+            raise UpstreamBroke(f"the service answered with HTTP status {status}")
+        return modern
+
+
+def _no_verdict(status: int) -> bool:
+    return status >= 500 or status in NO_VERDICT

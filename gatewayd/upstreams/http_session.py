@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
+from gatewayd.upstreams.answer import HttpAnswer
 from gatewayd.upstreams.channel import Answer, UpstreamBroke, UpstreamError
 
 if TYPE_CHECKING:
     from gatewayd.upstreams.http import HttpUpstream
 
 Field = tuple[bytes, bytes]
+
+NO_STREAM = frozenset({400, 404, 405, 501})
+"""What services without a stream of their own answer to GET, with a JSON body or without."""
 
 FAREWELL = 2.0
 """Seconds that ending the session upstream may take: after that it is left to the upstream's own timers."""
@@ -52,13 +56,15 @@ class HttpLegacyPeer:
         try:
             await answer.read_head()
         except UpstreamBroke:
-            await answer.aclose()
-            if answer.head is not None and answer.head.status in (400, 404, 405, 501):
-                return None
-            raise
+            if not _no_stream(answer):
+                await answer.aclose()
+                raise
         except BaseException:
             await answer.aclose()
             raise
+        if _no_stream(answer):
+            await answer.aclose()
+            return None
         return answer
 
     async def aclose(self) -> None:
@@ -75,3 +81,7 @@ class HttpLegacyPeer:
                     await answer.aclose()
             except UpstreamError:
                 pass
+
+
+def _no_stream(answer: HttpAnswer) -> bool:
+    return answer.head is not None and answer.head.status in NO_STREAM

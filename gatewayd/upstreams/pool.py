@@ -61,7 +61,8 @@ class Pool:
     def __init__(self, target: HttpTarget, *, connect_timeout: float, trust: str | None) -> None:
         self._target = target
         self._connect_timeout = connect_timeout
-        self._tls = ssl.create_default_context(cafile=trust) if target.scheme == "https" else None
+        self._trust = trust
+        self._tls: ssl.SSLContext | None = None
         self._idle: deque[PooledConnection] = deque()
         self._filled = trio.Event()
         self._closed = False
@@ -130,30 +131,37 @@ class Pool:
                 stream = await self._open_stream()
         except trio.TooSlowError:
             raise UpstreamTimedOut("the service did not accept a connection in time", target.url) from None
-        except OSError as error:
-            raise UpstreamUnreachable("the service cannot be reached", f"{target.url}: {_cause(error)}") from error
         except (trio.BrokenResourceError, ssl.SSLError) as error:
             cause = error.__cause__ or error
             raise UpstreamUnreachable("no trusted connection to the service", f"{target.url}: {cause}") from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label of the host name is too long
+            raise UpstreamUnreachable("the service cannot be reached", f"{target.url}: {_cause(error)}") from error
         self.open += 1
         return PooledConnection(stream, ResponseReader(MAX_HEAD))
 
     async def _open_stream(self) -> Connected:
         target = self._target
+        context = None if target.scheme == "http" else self._context()
         connected = await trio.open_tcp_stream(target.host, target.port)
         with suppress(OSError):  # a courtesy to long streams: a peer that vanished is noticed at last
             connected.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
             connected.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPIDLE, 60)
         stream = TcpStream.adopt(connected)
-        if self._tls is None:
+        if context is None:
             return stream
-        secure = trio.SSLStream(stream, self._tls, server_hostname=target.host, https_compatible=True)
+        secure = trio.SSLStream(stream, context, server_hostname=target.host, https_compatible=True)
         try:
             await secure.do_handshake()
         except BaseException:
             await trio.aclose_forcefully(secure)
             raise
         return secure
+
+    def _context(self) -> ssl.SSLContext:
+        """Made when it is first needed, so that a file which holds no certificates fails calls and not the daemon."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context(cafile=self._trust)
+        return self._tls
 
 
 def _cause(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from gatewayd.protocol.versions import LEGACY
 from gatewayd.routes.table import Service, StdioTarget
 from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, WrongEra
 from gatewayd.upstreams.entry import Lease
-from gatewayd.upstreams.eras import EraMemory, discover_request, modern_versions_in, speaks_modern
+from gatewayd.upstreams.eras import EraMemory, chosen_version, discover_request, modern_versions_in, speaks_modern
 from gatewayd.upstreams.processes import Processes, open_processes
 from gatewayd.upstreams.service import Caller, Opened, Usage
 from gatewayd.upstreams.stdio import StdioConnection
@@ -149,9 +149,7 @@ async def _initialize(connection: StdioConnection, message: Request) -> bytes:
         if supported:
             raise WrongEra("the service speaks only revisions without sessions", supported)
         raise Refused(answer)
-    version = string(members(answer.result).get("protocolVersion", b"null"))
-    if version not in LEGACY:
-        raise UpstreamBroke("the service chose a protocol revision that was not offered", str(version))
+    chosen_version(answer)
     await connection.send(Notification("notifications/initialized"))
     return answer.result
 

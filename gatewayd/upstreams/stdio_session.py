@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import trio
 
 from gatewayd.protocol.codes import METHOD_NOT_FOUND
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, encode
-from gatewayd.upstreams.channel import Answer, UpstreamError
+from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamError
 from gatewayd.upstreams.entry import Lease
 from gatewayd.upstreams.mailbox import Mailbox
 from gatewayd.upstreams.stdio import StdioConnection
@@ -42,10 +44,8 @@ class Hub:
     async def run(self) -> None:
         """Deliver until the process ends."""
         while (message := await self._connection.unattributed.receive()) is not None:
-            try:
+            with suppress(UpstreamError):  # it does not read what we tell it, but may go on speaking
                 await self._deliver(message)
-            except UpstreamError:
-                break
         for mailbox in self._streams.values():
             mailbox.close()
 
@@ -72,16 +72,19 @@ class StdioLegacyPeer:
 
     async def request(self, message: Request) -> Answer:
         """See `LegacyPeer.request`."""
+        self._require_process()
         return await self._lease.connection.request(message)
 
     async def send(self, message: Notification | Result | Failure) -> None:
         """See `LegacyPeer.send`. The process has been told once that it is initialized."""
         if not (isinstance(message, Notification) and message.method == "notifications/initialized"):
+            self._require_process()
             await self._lease.connection.send(message)
 
     async def listen(self) -> Answer | None:
         """See `LegacyPeer.listen`."""
         await trio.lowlevel.checkpoint()
+        self._require_process()
         self.listening = True
         return Listening(self, self._mailbox)
 
@@ -89,6 +92,11 @@ class StdioLegacyPeer:
         """See `LegacyPeer.aclose`: the process stays for others, or until it has been idle long enough."""
         self._hub.leave(self)
         self._lease.release()
+
+    def _require_process(self) -> None:
+        """The process was the session: once it has ended the client has to begin a new one, and must be told."""
+        if self._lease.connection.closed:
+            raise SessionLost("the process of the session has ended")
 
 
 class Listening:

@@ -28,6 +28,8 @@ class Stream:
 
     def __init__(self, client: Http2Client, number: int) -> None:
         self.number = number
+        self.over = False
+        """Whether the server has given the stream up."""
         self._client = client
         self._parts: deque[Reply | bytes | Exception | None] = deque()
         self._arrived = trio.Event()
@@ -36,6 +38,7 @@ class Stream:
 
     def put(self, part: Reply | bytes | Exception | None) -> None:
         """Take a part of the answer: its head, pieces of its body, None at its end."""
+        self.over = self.over or isinstance(part, Exception)
         self._parts.append(part)
         self._arrived.set()
         self._arrived = trio.Event()
@@ -141,7 +144,7 @@ class Http2Client:
 
     async def send_body(self, number: int, body: bytes, *, end: bool) -> None:
         """Send a part of a body, as fast as the server takes it; stops where the stream was reset."""
-        while body:
+        while body and not self._streams[number].over:
             window = min(self._h2.local_flow_control_window(number), self._h2.max_outbound_frame_size)
             if window <= 0:
                 await trio.sleep(0.001)
