@@ -11,6 +11,8 @@ from gatewayd.dsl.diagnostics import Code, Finding, Place, quote
 from gatewayd.dsl.model import GatewayTable
 from gatewayd.dsl.world import Owned, World
 
+WILDCARDS = frozenset({"0.0.0.0", "::"})
+
 
 def listeners(world: World) -> list[tuple[Address, Place]]:
     """Client addresses and where they stand; the default one stands at the beginning."""
@@ -69,4 +71,15 @@ def open_admin(world: World) -> Iterator[Finding]:
         yield Finding(Code.OPEN_ADMIN, message, owned.value("admin"), hint)
 
 
-GATEWAY_RULES: tuple[Callable[[World], Iterator[Finding]], ...] = (clashes, certificates, open_admin)
+def nameless(world: World) -> Iterator[Finding]:
+    """A wildcard address implies no name, and a request for a name that is not ours is refused."""
+    owned = world.gateway
+    if owned is None or owned.written("hosts"):
+        return
+    for address, place in listeners(world):
+        if address.host in WILDCARDS:
+            message = f"no host name is served here: every request to port {address.port} will be refused"
+            yield Finding(Code.NO_HOSTS, message, place, 'say what clients call it: hosts = ["gw.example.com"]')
+
+
+GATEWAY_RULES: tuple[Callable[[World], Iterator[Finding]], ...] = (clashes, certificates, open_admin, nameless)

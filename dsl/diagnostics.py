@@ -73,6 +73,7 @@ class Code(StrEnum):
     OPEN_KEY_FILE = "GW906"
     OPEN_ADMIN = "GW907"
     PLAIN_CREDENTIAL = "GW908"
+    NO_HOSTS = "GW909"
 
     @property
     def severity(self) -> Severity:

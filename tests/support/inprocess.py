@@ -34,6 +34,9 @@ from tests.support.wire import WireClient
 Front = Literal["http/1.1", "http/1.1+tls", "http/2"]
 FRONTS: tuple[Front, ...] = ("http/1.1", "http/1.1+tls", "http/2")
 
+PATIENCE = 1000.0
+"""Seconds that any test may take; most clocks here are not real."""
+
 HOST = "gateway.test"
 """The name of the gateway in memory."""
 
@@ -186,12 +189,19 @@ async def open_gateway(table: Table) -> AsyncIterator[InProcess]:
         services.use(generation.services, 0.0)
         exchange = Exchange(generation.plans, registry, metrics)
         nursery.start_soon(registry.expire)
+        nursery.start_soon(_give_up)
         gateway = await _open_fronts(table, exchange, registry, root, services, nursery)
         await trio.testing.wait_all_tasks_blocked()
         yield gateway
         await gateway.settle()
         gateway.assert_at_rest()
         nursery.cancel_scope.cancel()
+
+
+async def _give_up() -> None:
+    """Under a clock that jumps, a test that waits for ever is one that takes no time and does not end."""
+    await trio.sleep(PATIENCE)
+    raise trio.TooSlowError("the test takes too long")
 
 
 async def _open_fronts(
