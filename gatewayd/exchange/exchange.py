@@ -13,12 +13,12 @@ from gatewayd.exchange.admission import Admitted, Door, Refused
 from gatewayd.exchange.boundary import Verdict, http_status, judge, judge_end
 from gatewayd.exchange.call import Call
 from gatewayd.exchange.legacy import Legacy
-from gatewayd.exchange.modern import LISTEN, end_listening, serve_modern
+from gatewayd.exchange.modern import LISTEN, end_listening, offer_instead, serve_modern
 from gatewayd.exchange.plan import Plans
 from gatewayd.exchange.reply import Reply
 from gatewayd.observe.metrics import Metrics, Outcome
 from gatewayd.observe.tree import Node
-from gatewayd.protocol.codes import HEADER_MISMATCH
+from gatewayd.protocol.codes import HEADER_MISMATCH, UNSUPPORTED_VERSION
 from gatewayd.protocol.envelope import classify
 from gatewayd.protocol.http1 import HttpError, RequestHead
 from gatewayd.protocol.jsonrpc import Request, RpcError, decode, encode
@@ -144,6 +144,10 @@ class Exchange:
             return await self._legacy.serve(call, message)
         except HttpError as error:
             raise RpcError(HEADER_MISMATCH, f"Header mismatch: {error.reason}", call.rpc_id) from None
+        except RpcError as error:
+            if error.code == UNSUPPORTED_VERSION:
+                raise await offer_instead(error, call) from None
+            raise
 
     async def _ended(self, call: Call) -> Outcome:
         """The call's scope was cancelled: by its deadline, or by `Call.end`."""

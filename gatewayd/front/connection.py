@@ -231,5 +231,5 @@ async def _hang_up(stream: trio.abc.Stream) -> None:
         await trio.sleep_forever()
     poll = select.poll()
     poll.register(below.fileno(), select.POLLRDHUP)
-    while not poll.poll(0):
+    while not poll.poll(0):  # noqa: ASYNC110 (Trio cannot wait for a hang-up alone)
         await trio.sleep(HANGUP_POLL)

@@ -89,11 +89,14 @@ class WatchedCall:
         return max(looked, self.reply.wrote_at) + settings.keepalive
 
     async def _beat(self, now: float, settings: Gateway) -> bool:
-        """Fill the silence where it is one; False when the client has stopped reading."""
+        """Fill the silence where it is one; False when the client has stopped reading.
+
+        Sums are compared, as in `_next_look`: with differences, rounding would make a look come too early.
+        """
         since = self.reply.writing_since
         if since is not None:
-            return now - since < settings.timeouts.write
-        if self.call.reply.keeps_alive and now - self.reply.wrote_at >= settings.keepalive:
+            return now < since + settings.timeouts.write
+        if self.call.reply.keeps_alive and now >= self.reply.wrote_at + settings.keepalive:
             with trio.move_on_after(settings.timeouts.write) as patience:
                 await self.call.reply.keep_alive()
             return not patience.cancelled_caught

@@ -40,10 +40,8 @@ _pool = _random_hex()
 
 def from_headers(request_id: bytes | None, traceparent: bytes | None) -> Correlation:
     """Continue what the client began; begin anew where a header is malformed, missing, or repeated (None)."""
-    if request_id is not None and _REQUEST_ID.fullmatch(request_id):
-        name = request_id.decode("ascii")
-    else:
-        name = next(_pool)
+    fit = _REQUEST_ID.fullmatch(request_id or b"")
+    name = fit[0].decode("ascii") if fit else next(_pool)
     known = _TRACEPARENT.fullmatch(traceparent) if traceparent is not None else None
     if known is None:
         return Correlation(name, f"00-{next(_pool)}{next(_pool)}-{next(_pool)}-{_NEW_TRACE_FLAGS}", False)

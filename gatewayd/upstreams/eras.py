@@ -18,7 +18,7 @@ from gatewayd.protocol.codes import (
 )
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
 from gatewayd.protocol.jsontext import JsonError, members, string, strings, text
-from gatewayd.protocol.versions import LEGACY, META_CLIENT_CAPABILITIES, META_VERSION, MODERN
+from gatewayd.protocol.versions import LEGACY, META_CLIENT_CAPABILITIES, META_VERSION, MODERN, SUPPORTED
 from gatewayd.upstreams.channel import UpstreamBroke, UpstreamError, WrongEra
 
 REMEMBER_LEGACY = 60.0
@@ -30,46 +30,65 @@ PROBE_ID = 0
 """Id of the probe; ids of calls start at 1."""
 
 
+Revisions = tuple[str, ...]
+"""Protocol revisions that a service offers and we speak, the newest first: never empty."""
+
+Probe = Callable[[], Awaitable[Revisions]]
+
+
 class EraMemory:
-    """What is known of one service's era."""
+    """What is known of one service's revisions."""
 
     def __init__(self) -> None:
-        self._modern: bool | None = None
+        self._offered: Revisions | None = None
         self._asked = 0.0
         self._lock = trio.Lock()
         self._outages = 0
         self._outage: UpstreamError | None = None
         """What the last probe failed with."""
 
-    async def require_modern(self, probe: Callable[[], Awaitable[bool]]) -> None:
-        """Return if the service speaks the modern era, else raise `WrongEra`. One probe serves all who wait.
+    async def require_modern(self, probe: Probe) -> None:
+        """Return if the service speaks the modern era, else raise `WrongEra`. Raises what the probe raises."""
+        if self._offered is None or not _modern(self._offered):
+            offered = await self.revisions(probe)
+            if not _modern(offered):
+                raise WrongEra("the service speaks only protocol revisions with sessions", offered)
+
+    async def revisions(self, probe: Probe) -> Revisions:
+        """What the service offers. One probe serves all who wait; a legacy verdict is asked again after a while.
 
         What the probe raises goes to all who waited for it, so that they do not wait in turn for a service that hangs.
         Who comes later asks again: an outage is no verdict. Who is cancelled leaves the asking to the next.
         """
-        if self._modern:
-            return
         outages = self._outages
         async with self._lock:
             if self._outage is not None and self._outages > outages:
                 raise self._outage.with_traceback(None)
-            if self._modern is None or (not self._modern and trio.current_time() - self._asked > REMEMBER_LEGACY):
-                await self._ask(probe)
-        if not self._modern:
-            raise WrongEra("the service speaks only protocol revisions with sessions", LEGACY)
+            if self._offered is None or self._stale():
+                self._offered = await self._ask(probe)
+            return self._offered
 
-    async def _ask(self, probe: Callable[[], Awaitable[bool]]) -> None:
+    def known(self) -> str:
+        """For people: the revisions, or that nobody asked yet."""
+        return "not asked yet" if self._offered is None else ", ".join(self._offered)
+
+    def _stale(self) -> bool:
+        assert self._offered is not None
+        return not _modern(self._offered) and trio.current_time() - self._asked > REMEMBER_LEGACY
+
+    async def _ask(self, probe: Probe) -> Revisions:
         try:
-            self._modern = await probe()
+            offered = await probe()
         except UpstreamError as error:
             self._outages += 1
             self._outage = error
             raise
         self._asked = trio.current_time()
+        return offered
 
-    def known(self) -> str:
-        """For people: `modern`, `legacy only` or `not asked yet`."""
-        return {True: "modern", False: "legacy only", None: "not asked yet"}[self._modern]
+
+def _modern(offered: Revisions) -> bool:
+    return any(version in MODERN for version in offered)
 
 
 def discover_request() -> Request:
@@ -78,15 +97,20 @@ def discover_request() -> Request:
     return Request(PROBE_ID, "server/discover", b'{"_meta":%b}' % meta)
 
 
-def speaks_modern(answer: Result | Failure, status: int = 200) -> bool:
+def offered_in(answer: Result | Failure, status: int = 200) -> Revisions:
     """What the answer to the probe says; `status` is the HTTP status that came with it.
 
     A discover result that names no modern revision advertises legacy ones. `METHOD_NOT_FOUND` proves the modern era
     only together with HTTP 404, where that revision demands the body; legacy servers use it with other statuses.
     """
-    if isinstance(answer, Failure):
-        return answer.code in MODERN_ERRORS or (answer.code == METHOD_NOT_FOUND and status == 404)
-    return any(version in MODERN for version in versions_in(answer.result, "supportedVersions"))
+    if isinstance(answer, Result):
+        named = versions_in(answer.result, "supportedVersions")
+    elif answer.code in MODERN_ERRORS or (answer.code == METHOD_NOT_FOUND and status == 404):
+        named = modern_versions_in(answer) or MODERN
+    else:
+        named = ()
+    common = tuple(version for version in SUPPORTED if version in named)
+    return common if _modern(common) else LEGACY
 
 
 def modern_versions_in(failure: Failure) -> tuple[str, ...]:

@@ -8,11 +8,18 @@ from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.headers import encode_value
 from gatewayd.protocol.http1 import HttpError, encode_fields, encode_request_head
 from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, encode
-from gatewayd.protocol.versions import MODERN, REPEATABLE
+from gatewayd.protocol.versions import LEGACY, MODERN, REPEATABLE
 from gatewayd.routes.table import HttpTarget, Service
 from gatewayd.upstreams.answer import Abandon, HttpAnswer, final_answer, send
 from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, UpstreamTimedOut, WrongEra
-from gatewayd.upstreams.eras import EraMemory, chosen_version, discover_request, modern_versions_in, speaks_modern
+from gatewayd.upstreams.eras import (
+    EraMemory,
+    Revisions,
+    chosen_version,
+    discover_request,
+    modern_versions_in,
+    offered_in,
+)
 from gatewayd.upstreams.http_session import HttpLegacyPeer
 from gatewayd.upstreams.pool import Pool
 from gatewayd.upstreams.service import Caller, Opened, Usage
@@ -58,6 +65,10 @@ class HttpUpstream:
         await self.eras.require_modern(lambda: self._probe(caller))
         return await self._post_modern(message, version, name, caller)
 
+    async def revisions(self, caller: Caller) -> Revisions:
+        """See `Upstream.revisions`."""
+        return await self.eras.revisions(lambda: self._probe(caller))
+
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         """See `Upstream.open_legacy`."""
         answer = await self.post(message, caller.fields)
@@ -98,10 +109,10 @@ class HttpUpstream:
             abandon=abandon,
         )
 
-    async def bodiless(self, method: str, fields: tuple[Field, ...]) -> HttpAnswer:
-        """Send GET or DELETE for a legacy session."""
+    async def bodiless(self, method: str, fields: tuple[Field, ...], *, in_session: bool) -> HttpAnswer:
+        """Send GET or DELETE for a legacy peer."""
         wire = b"%b%b\r\n" % (self._heads[method], encode_fields(fields))
-        return await self._exchange(method, wire, request_id=None, repeatable=True, in_session=True, abandon=None)
+        return await self._exchange(method, wire, request_id=None, repeatable=True, in_session=in_session, abandon=None)
 
     async def aclose(self) -> None:
         """Close idle connections; those in use are closed when their answers are."""
@@ -148,7 +159,7 @@ class HttpUpstream:
             fields += ((b"mcp-name", encode_value(name)),)
         return await self.post(message, fields)
 
-    async def _probe(self, caller: Caller) -> bool:
+    async def _probe(self, caller: Caller) -> Revisions:
         try:
             with trio.fail_after(self.service.timeouts.connect):
                 answer = await self._post_modern(discover_request(), MODERN[0], None, Caller(caller.key))
@@ -157,16 +168,16 @@ class HttpUpstream:
                 except UpstreamBroke:
                     if answer.head is None or _no_verdict(answer.head.status):
                         raise
-                    return False
+                    return LEGACY
                 finally:
                     await answer.aclose()
         except trio.TooSlowError:
             raise UpstreamTimedOut("the service did not say in time which protocol it speaks") from None
         status = answer.head.status if answer.head is not None else 200
-        modern = speaks_modern(final, status)
-        if not modern and _no_verdict(status):
+        offered = offered_in(final, status)
+        if offered == LEGACY and _no_verdict(status):
             raise UpstreamBroke(f"the service answered with HTTP status {status}")
-        return modern
+        return offered
 
 
 def _no_verdict(status: int) -> bool:

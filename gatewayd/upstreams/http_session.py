@@ -52,7 +52,7 @@ class HttpLegacyPeer:
 
     async def listen(self) -> Answer | None:
         """See `LegacyPeer.listen`: the GET stream."""
-        answer = await self._upstream.bodiless("GET", self._fields)
+        answer = await self._upstream.bodiless("GET", self._fields, in_session=self._session is not None)
         try:
             await answer.read_head()
         except UpstreamBroke:
@@ -74,7 +74,7 @@ class HttpLegacyPeer:
             return
         with trio.move_on_after(FAREWELL, shield=True):
             try:
-                answer = await self._upstream.bodiless("DELETE", self._fields)
+                answer = await self._upstream.bodiless("DELETE", self._fields, in_session=True)
                 try:
                     await answer.read_acknowledgement()
                 finally:

@@ -16,7 +16,14 @@ from gatewayd.protocol.versions import LEGACY
 from gatewayd.routes.table import Service, StdioTarget
 from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, WrongEra
 from gatewayd.upstreams.entry import Lease
-from gatewayd.upstreams.eras import EraMemory, chosen_version, discover_request, modern_versions_in, speaks_modern
+from gatewayd.upstreams.eras import (
+    EraMemory,
+    Revisions,
+    chosen_version,
+    discover_request,
+    modern_versions_in,
+    offered_in,
+)
 from gatewayd.upstreams.processes import Processes, open_processes
 from gatewayd.upstreams.service import Caller, Opened, Usage
 from gatewayd.upstreams.stdio import StdioConnection
@@ -48,6 +55,11 @@ class StdioUpstream:
         except BaseException:
             lease.release()
             raise
+
+    async def revisions(self, caller: Caller) -> Revisions:
+        """See `Upstream.revisions`."""
+        key = ("modern", *self._sharers(caller.key))
+        return await self._eras.revisions(lambda: self._probe(key))
 
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         """See `Upstream.open_legacy`.
@@ -98,12 +110,12 @@ class StdioUpstream:
         finally:
             del self._hubs[connection]
 
-    async def _probe(self, key: Key) -> bool:
+    async def _probe(self, key: Key) -> Revisions:
         try:
-            (await self._processes.connection(key, _discover)).release()
+            with await self._processes.connection(key, _discover) as lease:
+                return lease.greeting
         except WrongEra:
-            return False
-        return True
+            return LEGACY
 
 
 class LeasedAnswer:
@@ -111,7 +123,7 @@ class LeasedAnswer:
 
     __slots__ = ("_answer", "_lease")
 
-    def __init__(self, answer: Answer, lease: Lease[None]) -> None:
+    def __init__(self, answer: Answer, lease: Lease[Revisions]) -> None:
         self._answer = answer
         self._lease = lease
 
@@ -135,10 +147,12 @@ async def open_stdio_upstream(service: Service, target: StdioTarget) -> AsyncGen
         nursery.cancel_scope.cancel()
 
 
-async def _discover(connection: StdioConnection) -> None:
-    """The handshake of a modern process. Raises `WrongEra` when it turns out to be none."""
-    if not speaks_modern(await _ask(connection, discover_request())):
+async def _discover(connection: StdioConnection) -> Revisions:
+    """The handshake of a modern process: what it offers. Raises `WrongEra` when it turns out to be no modern one."""
+    offered = offered_in(await _ask(connection, discover_request()))
+    if offered == LEGACY:
         raise WrongEra("the service speaks only protocol revisions with sessions", LEGACY)
+    return offered
 
 
 async def _initialize(connection: StdioConnection, message: Request) -> bytes:

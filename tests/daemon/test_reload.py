@@ -58,13 +58,11 @@ async def test_comments_and_order_are_no_change(tmp_path: Path, server: Counting
     [
         "[services.more\n",
         '[services.more]\nurl = "gopher://nowhere"\n',
-        '[services.more]\nurl = "https://127.0.0.1:1/mcp"\ntrust = "no-certificates.pem"\n',
         'include = ["nothing.toml"]\n',
     ],
-    ids=["not TOML", "not allowed", "cannot be used", "not there"],
+    ids=["not TOML", "not allowed", "not there"],
 )
 async def test_a_bad_file_changes_nothing(tmp_path: Path, server: CountingServer, broken: str) -> None:
-    (tmp_path / "no-certificates.pem").write_text("nothing of the kind\n")
     text = http_service("web", server.port) + route("/mcp", "web")
     async with running_daemon(tmp_path, text) as daemon:
         before = daemon.daemon.table()
@@ -75,6 +73,16 @@ async def test_a_bad_file_changes_nothing(tmp_path: Path, server: CountingServer
         assert await daemon.call() == 200
         await daemon.reload(text + route("/more", "web"))
         assert await daemon.call("/more") == 200
+
+
+async def test_a_service_that_cannot_work_harms_no_other(tmp_path: Path, server: CountingServer) -> None:
+    (tmp_path / "authorities.pem").write_text("nothing of the kind\n")
+    text = http_service("web", server.port) + route("/mcp", "web")
+    more = '[services.more]\nurl = "https://127.0.0.1:1/mcp"\ntrust = "authorities.pem"\n' + route("/more", "more")
+    async with running_daemon(tmp_path, text) as daemon:
+        await daemon.reload(text + more)
+        assert await daemon.call("/more") == 502
+        assert await daemon.call() == 200
 
 
 async def test_a_file_that_vanished_changes_nothing(tmp_path: Path, server: CountingServer) -> None:

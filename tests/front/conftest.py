@@ -12,7 +12,7 @@ from tests.support.inprocess import InProcess, open_gateway, simple_table
 
 
 @pytest.fixture
-async def server(autojump_clock: trio.testing.MockClock) -> AsyncIterator[CountingServer]:
+async def server() -> AsyncIterator[CountingServer]:
     """The upstream. Whatever happened, nothing runs on it in the end."""
     async with open_counting_server() as server:
         yield server

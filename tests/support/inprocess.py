@@ -113,7 +113,9 @@ class InProcess:
                 yield WireClient(stream, HOST)
                 return
             protocol = "h2" if front == "http/2" else "http/1.1"
-            secure = trio.SSLStream(stream, self.certificate.client([protocol]), server_hostname=HOST, https_compatible=True)
+            secure = trio.SSLStream(
+                stream, self.certificate.client([protocol]), server_hostname=HOST, https_compatible=True
+            )
             await secure.do_handshake()
             assert secure.selected_alpn_protocol() == protocol
             if front == "http/1.1+tls":
@@ -139,15 +141,25 @@ class InProcess:
 
     def at_rest(self) -> Counter[str]:
         """What is left of the tree when nobody is connected: services, and the sessions that are open."""
-        return Counter(daemon=1, listener=self.listening, sessions=1, upstreams=1, service=len(self.table.services)) + Counter(
-            session=len(self.registry)
-        )
+        return Counter(
+            daemon=1, listener=self.listening, sessions=1, upstreams=1, service=len(self.table.services)
+        ) + Counter(session=len(self.registry))
 
     async def settle(self) -> None:
-        """Wait until nothing runs any more. Raises `trio.TooSlowError`."""
-        with trio.fail_after(10):
-            while self.metrics.in_flight or self.metrics.connections:
+        """Wait until nothing runs any more, for ten seconds at most."""
+        with trio.move_on_after(10):
+            while self.metrics.in_flight or self.root.count() != self.at_rest():
                 await trio.sleep(0.01)
+
+    async def settle_calls(self) -> None:
+        """Wait until no call runs."""
+        while self.exchange.running:
+            await trio.sleep(0.01)
+
+    async def settle_clients(self) -> None:
+        """Wait until nobody is connected."""
+        while self.metrics.connections:
+            await trio.sleep(0.01)
 
     def assert_at_rest(self) -> None:
         """Nothing is running, held or counted that should not be."""

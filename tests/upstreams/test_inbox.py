@@ -130,9 +130,7 @@ async def test_a_line_that_is_too_long_ends_the_only_call_that_it_can_belong_to(
     assert ward.inbox.garbage.total == 3
 
 
-@pytest.mark.parametrize(
-    "line", [b"Server listening on stdio", b"[]", b"{}", b"\xff\xfe", b'{"jsonrpc":"2.0"}']
-)
+@pytest.mark.parametrize("line", [b"Server listening on stdio", b"[]", b"{}", b"\xff\xfe", b'{"jsonrpc":"2.0"}'])
 async def test_what_is_not_json_rpc_is_skipped_and_never_logged(line: bytes) -> None:
     inbox = Ward().inbox
     call = inbox.open(Request(1, "tools/call"))

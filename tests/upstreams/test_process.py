@@ -73,9 +73,7 @@ async def test_the_child_itself_sees_no_canary(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_arguments_are_literal(tmp_path: Path) -> None:
     nasty = ("$(touch x)", "`touch x`", "; touch x", "*", "a b", "")
-    assert await output(Launch(("printf", "[%s]", *nasty), cwd=str(tmp_path))) == "".join(
-        f"[{a}]" for a in nasty
-    )
+    assert await output(Launch(("printf", "[%s]", *nasty), cwd=str(tmp_path))) == "".join(f"[{a}]" for a in nasty)
     assert os.listdir(tmp_path) == []
 
 
@@ -253,9 +251,7 @@ async def test_standard_error_is_logged_line_by_line_without_our_secrets() -> No
 
 @pytest.mark.slow
 async def test_eight_megabytes_on_standard_error_block_nobody() -> None:
-    script = (
-        "import sys\nfor _ in range(8192): sys.stderr.write('x' * 1023 + chr(10))\nprint('done', flush=True)"
-    )
+    script = "import sys\nfor _ in range(8192): sys.stderr.write('x' * 1023 + chr(10))\nprint('done', flush=True)"
     with capture_logs() as logs, trio.fail_after(20):
         async with open_child(python(script), name="x") as child:
             assert await child.stdout.receive_some() == b"done\n"

@@ -25,9 +25,7 @@ from tests.support.children import DEAF, ECHO, STUBBORN, descriptors, eventually
 CRASH = "import sys; sys.stdin.readline(); sys.exit(1)"
 
 
-def service(
-    launch: Launch, *, per: Sharing = "principal", connect: float = 5.0, idle: float = 60.0
-) -> Service:
+def service(launch: Launch, *, per: Sharing = "principal", connect: float = 5.0, idle: float = 60.0) -> Service:
     return Service("files", StdioTarget(launch, per), Timeouts(connect=connect, idle=idle))
 
 
@@ -164,9 +162,7 @@ async def test_a_process_that_dies_in_its_handshake_was_never_reached() -> None:
             await processes.connection("k", ask)
 
 
-@pytest.mark.parametrize(
-    "error", [UpstreamBroke("odd"), Refused(Failure(1, -32602, "no")), RuntimeError("bug")]
-)
+@pytest.mark.parametrize("error", [UpstreamBroke("odd"), Refused(Failure(1, -32602, "no")), RuntimeError("bug")])
 async def test_what_the_handshake_raises_reaches_the_caller_and_no_other_process(error: Exception) -> None:
     async def handshake(connection: StdioConnection) -> None:
         raise error

@@ -27,7 +27,9 @@ async def test_cancelling_ends_the_server_without_waiting_for_its_input() -> Non
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
-                lambda: supervise(python("print(flush=True); import time; time.sleep(600)"), name="w", launched=Launched())
+                lambda: supervise(
+                    python("print(flush=True); import time; time.sleep(600)"), name="w", launched=Launched()
+                )
             )
             await eventually(lambda: any(e["event"] == "stdout" for e in logs))
             (pid,) = {e["pid"] for e in logs}
