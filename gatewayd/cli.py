@@ -92,7 +92,7 @@ def _add_keys(parser: argparse.ArgumentParser) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     outcome = compile_file(arguments.file, environ=os.environ)
     if arguments.format == "json":
-        print(render(outcome.diagnostics, "json"))
+        sys.stdout.write(render(outcome.diagnostics, "json"))
         return 0 if outcome.table is not None else 1
     _print_diagnostics(outcome, arguments.format)
     if outcome.table is None:
@@ -108,7 +108,12 @@ def _print_diagnostics(outcome: Outcome, style: Style = "full") -> None:
     colour = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     print(render(outcome.diagnostics, style, colour=colour), file=sys.stderr)
     errors = sum(diagnostic.severity == "error" for diagnostic in outcome.diagnostics)
-    print(f"{errors} errors, {len(outcome.diagnostics) - errors} warnings", file=sys.stderr)
+    warnings = len(outcome.diagnostics) - errors
+    print(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", file=sys.stderr)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _add_key(arguments: argparse.Namespace) -> int:

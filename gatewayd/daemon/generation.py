@@ -43,4 +43,4 @@ async def provision(number: int, table: Table, services: Services, loaded_at: st
 def _plan(route: Route, table: Table, ready: Mapping[str, Running], rings: Mapping[str, Keyring]) -> Plan:
     gate = Gate([(name, rings[name]) for name in route.auth])
     service = table.services[route.service]
-    return Plan(route, ready[route.service].upstream, gate, service.max.request)
+    return Plan(route, ready[route.service].upstream, gate, service.max.request, table.gateway.max.calls)

@@ -42,7 +42,7 @@ class Exchange:
         self._calls: set[Call] = set()
         self._idle = trio.Event()
         self._ids = itertools.count(1)
-        self._legacy = Legacy(registry, self._ids, plans.gateway.max.calls)
+        self._legacy = Legacy(registry, self._ids)
 
     def admit(self, head: RequestHead, door: Door) -> Admitted | Refused:
         """Judge a head before its body is read."""
@@ -146,6 +146,7 @@ class Exchange:
             raise RpcError(HEADER_MISMATCH, f"Header mismatch: {error.reason}", call.rpc_id) from None
         except RpcError as error:
             if error.code == UNSUPPORTED_VERSION:
+                self.metrics.refuse("unsupported_version")
                 raise await offer_instead(error, call) from None
             raise
 

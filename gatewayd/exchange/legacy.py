@@ -12,7 +12,7 @@ import trio
 from gatewayd.exchange.call import Call
 from gatewayd.exchange.hop import Hop, legacy_hop
 from gatewayd.exchange.relay import relay
-from gatewayd.exchange.revisions import offer_known
+from gatewayd.exchange.revisions import asked_version, offer_known
 from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, RATE_LIMITED
 from gatewayd.protocol.jsonrpc import (
@@ -55,10 +55,9 @@ class SessionCall:
 class Legacy:
     """Serves legacy requests; owns nothing but the way from a request to its session."""
 
-    def __init__(self, registry: Registry, ids: itertools.count[int], max_calls: int) -> None:
+    def __init__(self, registry: Registry, ids: itertools.count[int]) -> None:
         self._registry = registry
         self._ids = ids
-        self.max_calls = max_calls
 
     async def serve(self, call: Call, message: Message | None) -> Outcome:
         """Serve one HTTP request. Raises `RpcError`, `UpstreamError`; cancelled with the call's scope."""
@@ -89,6 +88,7 @@ class Legacy:
         upstream = call.plan.upstream
         call.set_deadline(trio.current_time() + upstream.service.timeouts.call)
         try:
+            call.version = asked_version(message)
             request = offer_known(Request(next(self._ids), message.method, message.params))
         except JsonError as error:
             raise RpcError(INVALID_PARAMS, f"Invalid params: {error.reason}", message.id) from None
@@ -117,7 +117,7 @@ class Legacy:
     async def _request(self, call: Call, session: Session, message: Request) -> Outcome:
         if message.id in session.calls:
             raise RpcError(INVALID_REQUEST, "Invalid request: this id is in use", message.id)
-        if len(session.calls) >= self.max_calls:
+        if len(session.calls) >= call.plan.max_calls:
             raise RpcError(RATE_LIMITED, "Too many calls at once in this session", message.id, status=429)
         call.set_deadline(trio.current_time() + session.upstream.service.timeouts.call)
         call.reply.keeps_alive = True

@@ -20,6 +20,8 @@ class Plan:
     gate: Gate
     max_request: int
     """Bytes of a request body."""
+    max_calls: int
+    """Calls at once in one legacy session."""
 
 
 @attrs.frozen(eq=False)

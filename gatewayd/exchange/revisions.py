@@ -20,13 +20,18 @@ def narrow_discovery(answer: Result | Failure) -> Result | Failure:
     return Result(answer.id, encode_members(parts))
 
 
+def asked_version(request: Request) -> str | None:
+    """The revision that an `initialize` asks for. Raises `JsonError` where its params cannot be read."""
+    return string(members(request.params or b"{}").get("protocolVersion", b"null"))
+
+
 def offer_known(request: Request) -> Request:
     """An `initialize` that asks for a revision which we speak: a client's unknown one becomes our newest.
 
     MCP 2025-11-25, version negotiation: the server answers with another version that it supports.
     """
-    params = members(request.params or b"{}")
-    if string(params.get("protocolVersion", b"null")) in LEGACY:
+    if asked_version(request) in LEGACY:
         return request
+    params = members(request.params or b"{}")
     params["protocolVersion"] = text(LEGACY[0])
     return Request(request.id, request.method, encode_members(params))

@@ -6,6 +6,7 @@ import select
 import ssl
 from collections import deque
 from contextlib import suppress
+from typing import Literal
 
 import attrs
 import trio
@@ -31,6 +32,9 @@ MAX_IDLE = 128
 """Unused connections kept per origin; more come and go with a burst."""
 
 Connected = TcpStream | trio.SSLStream[TcpStream]
+
+State = Literal["ready", "unfinished", "dead"]
+"""Of a kept connection; unfinished: the end of its last answer has not come yet."""
 
 
 @attrs.define(eq=False)
@@ -79,17 +83,20 @@ class Pool:
 
         `fresh` asks for a new one: the second try after a kept one turned out to be dead.
         """
-        while self._idle and not fresh:
-            connection = self._idle.pop()
-            try:
-                good = await _still_good(connection)
-            except BaseException:
-                await self.discard(connection)
-                raise
-            if good:
-                connection.reused = True
-                return connection
-            await self.discard(connection)
+        unfinished: list[PooledConnection] = []
+        try:
+            while self._idle and not fresh:
+                connection = self._idle.pop()
+                state = await self._look(connection)
+                if state == "ready":
+                    connection.reused = True
+                    return connection
+                if state == "unfinished":
+                    unfinished.append(connection)
+                else:
+                    await self.discard(connection)
+        finally:
+            self._idle.extend(reversed(unfinished))
         return await self._connect()
 
     async def release(self, connection: PooledConnection) -> None:
@@ -123,6 +130,13 @@ class Pool:
         with trio.move_on_after(CLOSING, shield=True):
             while self._idle:
                 await self.discard(self._idle.popleft())
+
+    async def _look(self, connection: PooledConnection) -> State:
+        try:
+            return await _state(connection)
+        except BaseException:
+            await self.discard(connection)
+            raise
 
     async def _connect(self) -> PooledConnection:
         target = self._target
@@ -171,21 +185,29 @@ def _cause(error: BaseException) -> str:
     return "; ".join(map(str, error.exceptions)) if isinstance(error, ExceptionGroup) else str(error)
 
 
-async def _still_good(connection: PooledConnection) -> bool:
+async def _state(connection: PooledConnection) -> State:
     """Whether a kept connection can take a request: alive, and its last answer completely read.
 
     The final event of a stream is often followed by the end of the body in a packet of its own, which nobody
-    waited for: it is read now.
+    waited for: it is read now, or later if it is still on its way.
     """
     reader = connection.reader
     try:
-        if not reader.complete and not _at_end(reader) and connection.readable():
-            with trio.move_on_after(PEEK):
-                reader.feed(await connection.stream.receive_some())
-            _at_end(reader)
+        if not reader.complete and not _at_end(reader):
+            if not connection.readable():
+                return "unfinished"
+            with trio.move_on_after(PEEK) as peek:
+                data = await connection.stream.receive_some()
+                if not data:
+                    return "dead"
+                reader.feed(data)
+            if peek.cancelled_caught:
+                return "dead"
+            if not _at_end(reader):
+                return "unfinished"
     except (HttpError, trio.BrokenResourceError):
-        return False
-    return reader.complete and not connection.readable()
+        return "dead"
+    return "ready" if reader.complete and not connection.readable() else "dead"
 
 
 def _at_end(reader: ResponseReader) -> bool:

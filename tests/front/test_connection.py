@@ -310,9 +310,7 @@ async def test_a_client_that_does_not_read_its_refusal_is_given_up(
         assert trio.current_time() - started == pytest.approx(30.0, abs=0.2)
 
 
-async def test_the_deadlines_are_those_of_the_configuration(
-    server: CountingServer, autojump_clock: MockClock
-) -> None:
+async def test_the_deadlines_are_those_of_the_configuration(server: CountingServer, autojump_clock: MockClock) -> None:
     timeouts = ClientTimeouts(head=2, body=3, idle=4, write=5)
     async with open_gateway(simple_table(server.port, Gateway(timeouts=timeouts, keepalive=6))) as gateway:
         for sent, seconds in ((b"POST", 2.0), (ECHO[:-1], 3.0), (b"", 4.0)):

@@ -9,7 +9,9 @@ from typing import Self
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
+import h2.settings
 import trio
 
 from tests.support.wire import Json, Reply, addressed, split_events
@@ -95,14 +97,24 @@ class Http2Client:
     `send`, `head`, `event` and so on are about the last request, as with a `WireClient`.
     """
 
-    def __init__(self, stream: trio.abc.Stream, host: str) -> None:
+    def __init__(self, stream: trio.abc.Stream, host: str, *, careless: bool = False) -> None:
+        """`careless`: send whatever headers we are told to."""
         self.stream = stream
         self.host = host
+        self.deaf = False
+        """Whether nothing is received any more, not even what the protocol itself needs."""
         self.reading = True
         """Whether flow-control credit is given back."""
         self.over = trio.Event()
         """The server has closed the connection."""
-        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
+        rules = h2.config.H2Configuration(
+            client_side=True,
+            header_encoding=None,
+            validate_outbound_headers=not careless,
+            normalize_outbound_headers=not careless,
+        )
+        self._h2 = h2.connection.H2Connection(rules)
+        self._careless = careless
         self._streams: dict[int, Stream] = {}
         self._last: Stream | None = None
         self._nursery: trio.Nursery
@@ -135,6 +147,8 @@ class Http2Client:
     async def start(self, headers: list[tuple[bytes, bytes]], body: bytes = b"", *, end: bool = True) -> Stream:
         """Start a request given as HTTP/2 headers."""
         number = self._h2.get_next_available_stream_id()
+        if self._careless:
+            self._h2.remote_settings.max_concurrent_streams = 1000
         stream = self._streams[number] = self._last = Stream(self, number)
         self._h2.send_headers(number, headers, end_stream=end and not body)
         await self.flush()
@@ -198,6 +212,12 @@ class Http2Client:
             self._h2.acknowledge_received_data(size, number)
             await self.flush()
 
+    async def grant(self, size: int) -> None:
+        """Give so much credit for the connection and for every stream to come."""
+        self._h2.increment_flow_control_window(size)
+        self._h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: size})
+        await self.flush()
+
     async def flush(self) -> None:
         """Send what is waiting."""
         async with self._writing:
@@ -210,6 +230,8 @@ class Http2Client:
     async def _receive(self) -> None:
         try:
             while data := await self.stream.receive_some():
+                if self.deaf:
+                    await trio.sleep_forever()
                 for event in self._h2.receive_data(bytes(data)):
                     self._take(event)
                 await self.flush()

@@ -104,8 +104,10 @@ class InProcess:
         self.listening = 0
 
     @asynccontextmanager
-    async def connect(self, front: Front = "http/1.1", *, stalling: bool = False) -> AsyncIterator[Client]:
-        """A client of one of the fronts; its connection is cut with the block."""
+    async def connect(
+        self, front: Front = "http/1.1", *, stalling: bool = False, careless: bool = False
+    ) -> AsyncIterator[Client]:
+        """A client of one of the fronts; its connection is cut with the block. For the options see there."""
         listener = self.plain_clients if front == "http/1.1" else self.secure_clients
         stream = await listener.connect(stalling=stalling)
         try:
@@ -121,7 +123,7 @@ class InProcess:
             if front == "http/1.1+tls":
                 yield WireClient(secure, HOST)
                 return
-            async with Http2Client(secure, HOST) as client:
+            async with Http2Client(secure, HOST, careless=careless) as client:
                 yield client
         finally:
             await trio.aclose_forcefully(stream)
@@ -131,6 +133,13 @@ class InProcess:
         """A cleartext client, for tests that look at bytes."""
         async with self.connect(stalling=stalling) as client:
             assert isinstance(client, WireClient)
+            yield client
+
+    @asynccontextmanager
+    async def connect_http2(self, *, stalling: bool = False, careless: bool = False) -> AsyncIterator[Http2Client]:
+        """A client that speaks HTTP/2, for tests that look at streams."""
+        async with self.connect("http/2", stalling=stalling, careless=careless) as client:
+            assert isinstance(client, Http2Client)
             yield client
 
     @asynccontextmanager

@@ -116,7 +116,7 @@ async def test_what_administrators_see() -> None:
             "eras": "not asked yet",
         }
         await messages(await upstream.request(Request(1, "tools/list"), VERSION, None, CALLER))
-        assert upstream.statistics() == {**before, "connections": 1, "eras": "modern"}
+        assert upstream.statistics() == {**before, "connections": 1, "eras": "2026-07-28"}
         assert upstream.processes().running == 0
 
 
@@ -236,6 +236,7 @@ async def test_many_calls_at_once_are_each_answered_with_their_own() -> None:
                 async with trio.open_nursery() as nursery:
                     for ident in range(1, 31):
                         nursery.start_soon(call, ident)
+                await trio.sleep(0.1)  # for the ends of the streams
         assert all(f"t{ident}" in answer.result.decode() for ident, answer in answers.items())
         assert upstream.pool.open == upstream.pool.idle <= 30
         assert server.counters["accepted"] <= 31

@@ -153,16 +153,55 @@ async def test_the_end_of_a_stream_may_come_in_a_packet_of_its_own(pause: float)
         assert origin.visits == 1
 
 
-async def test_a_stream_that_has_not_ended_is_not_waited_for() -> None:
-    async def no_end(visit: Visit) -> None:
+async def test_a_stream_that_has_not_ended_is_not_waited_for_but_used_later() -> None:
+    go_on = trio.Event()
+
+    async def slow_end(visit: Visit) -> None:
         await visit.answer(SSE_HEAD + event(result(visit.number)))
+        await go_on.wait()
+        await visit.say(LAST_CHUNK)
+        await visit.answer(reply(result(visit.number)))
         await visit.gone()
 
-    async with open_upstream(no_end) as (upstream, origin):
+    async with open_upstream(slow_end) as (upstream, origin):
         with trio.fail_after(5):
             await call(upstream, 0)
             await call(upstream, 1)
+        assert (upstream.pool.open, upstream.pool.idle) == (2, 2)
+        go_on.set()
+        await trio.sleep(0.1)
+        await call(upstream, 1)
         assert origin.visits == 2
+
+
+@pytest.mark.parametrize("more", [b"", b": ping\n\n" * 1000])
+async def test_a_stream_that_never_ends_is_closed_in_time(more: bytes, autojump_clock: trio.testing.MockClock) -> None:
+    async def no_end(visit: Visit) -> None:
+        await visit.answer(SSE_HEAD + event(result(visit.number)))
+        if more:
+            await trio.sleep(0.1)
+            await visit.say(b"%x\r\n%b\r\n" % (len(more), more))
+        await visit.gone()
+
+    async with open_upstream(no_end) as (upstream, origin), trio.open_nursery() as nursery:
+        nursery.start_soon(upstream.pool.reap)
+        for number in range(3):
+            await call(upstream, number)
+            await trio.sleep(1)
+        assert (origin.visits, upstream.pool.open) == (3, 3)
+        await trio.sleep(KEEP_IDLE)
+        assert upstream.pool.open == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stream_that_ended_with_the_connection_is_not_used_again() -> None:
+    async def cut(visit: Visit) -> None:
+        await visit.answer(SSE_HEAD + event(result(visit.number)))
+
+    async with open_upstream(cut) as (upstream, origin):
+        await call(upstream, 0)
+        await origin.wait_open(0)
+        await call(upstream, 1)
         assert upstream.pool.open == 1
 
 
