@@ -35,9 +35,7 @@ async def disconnect(name: str, gateway: Gateway, in_flight: Callable[[], int], 
     await storm(gateway.address, in_flight, calls=count - count // 10, at_once=50)
     after = await wait_at_rest(gateway, before)
     median, slowest = (statistics.median(delays) * 1000, delays[-1] * 1000)
-    print(
-        f"{name}: upstream knew after {median:.1f} ms (median), {slowest:.1f} ms (slowest of {len(delays)})"
-    )
+    print(f"{name}: upstream knew after {median:.1f} ms (median), {slowest:.1f} ms (slowest of {len(delays)})")
     print(f"  before: {before}\n  after:  {after}\n  in flight: {in_flight()}")
     return after == before and median < BUDGET * 1000
 

@@ -66,9 +66,7 @@ class Sampler:
         """Stop, and write the counts as JSON."""
         signal.setitimer(signal.ITIMER_PROF, 0)
         path.write_text(
-            json.dumps(
-                {"cpu": time.process_time(), "samples": self.samples, "own": self.own, "all": self.all}
-            )
+            json.dumps({"cpu": time.process_time(), "samples": self.samples, "own": self.own, "all": self.all})
         )
 
 

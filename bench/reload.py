@@ -27,13 +27,9 @@ async def run(calls: int, reloads: int, seconds: float) -> int:
             async with running_gateway(text, Path(folder)) as gateway:
                 await wait_route(gateway, "/pipe")
                 before = gateway.measured.children()
-                made = await reload_under_load(
-                    gateway, text, ("/web", "/pipe"), "web", calls, reloads, seconds
-                )
+                made = await reload_under_load(gateway, text, ("/web", "/pipe"), "web", calls, reloads, seconds)
                 after = gateway.measured.children()
-    print(
-        f"{made.good} of {calls} calls came back whole during {reloads} reloads; children {before} -> {after}"
-    )
+    print(f"{made.good} of {calls} calls came back whole during {reloads} reloads; children {before} -> {after}")
     for bad in made.bad[:5]:
         print(f"  failed: {bad[:300]}")
     return int(made.good != calls or before != after)

@@ -72,9 +72,7 @@ class Row:
 
     def __str__(self) -> str:
         verdict = {True: "kept", False: "**missed**", None: ""}[self.kept]
-        return (
-            f"| {self.what} | {self.direct} | {self.gateway} | {self.compared} | {self.budget} | {verdict} |"
-        )
+        return f"| {self.what} | {self.direct} | {self.gateway} | {self.compared} | {self.budget} | {verdict} |"
 
 
 async def load(spec: Spec) -> Outcome:

@@ -85,9 +85,7 @@ def address(text: str) -> Address:
     match = _HOST_PORT.fullmatch(text)
     host = _host(match[1]) if match else None
     if match is None or host is None:
-        raise Fault(
-            Code.ADDRESS, f"{quote(text)} is not an address to listen on: expected `host:port`", _fix(text)
-        )
+        raise Fault(Code.ADDRESS, f"{quote(text)} is not an address to listen on: expected `host:port`", _fix(text))
     port = int(match[2])
     if port > 65535:
         raise Fault(Code.RANGE, f"port {port} is out of range: expected 0 to 65535")
@@ -172,13 +170,9 @@ def url(text: str) -> Url:
 def _bad_scheme(text: str, scheme: str) -> Fault:
     if "://" not in text:
         hint = (
-            f'did you mean "http://{text}"?'
-            if "?" not in text and re.match(r"[\w.\[\]-]+(:\d+)?(/|$)", text)
-            else None
+            f'did you mean "http://{text}"?' if "?" not in text and re.match(r"[\w.\[\]-]+(:\d+)?(/|$)", text) else None
         )
-        return Fault(
-            Code.URL, "this is not a URL: expected one that starts with `http://` or `https://`", hint
-        )
+        return Fault(Code.URL, "this is not a URL: expected one that starts with `http://` or `https://`", hint)
     return Fault(Code.URL, f"scheme {quote(scheme)} is not supported: expected `http` or `https`")
 
 

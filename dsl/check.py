@@ -83,15 +83,11 @@ def unused(world: World) -> Iterator[Finding]:
     for name, service in world.services.items():
         if name not in served:
             hint = f'add `services = ["{name}"]` to a route'
-            yield Finding(
-                Code.UNUSED_SERVICE, f"no route leads to the service {quote(name)}", service.place, hint
-            )
+            yield Finding(Code.UNUSED_SERVICE, f"no route leads to the service {quote(name)}", service.place, hint)
     for name, strategy in world.auth.items():
         if name not in asked:
             hint = f'add `auth = ["{name}"]` to a route'
-            yield Finding(
-                Code.UNUSED_STRATEGY, f"no route uses the strategy {quote(name)}", strategy.place, hint
-            )
+            yield Finding(Code.UNUSED_STRATEGY, f"no route uses the strategy {quote(name)}", strategy.place, hint)
 
 
 _RULES: tuple[Callable[[World], Iterator[Finding]], ...] = (

@@ -29,17 +29,13 @@ def clashes(world: World) -> Iterator[Finding]:
         return
     all_of_them = [(address, place, "also here") for address, place in listeners(world)]
     if not owned.written("listen"):
-        all_of_them = [
-            (a, place, "no `listen` here: the default is 127.0.0.1:8080") for a, place, _ in all_of_them
-        ]
+        all_of_them = [(a, place, "no `listen` here: the default is 127.0.0.1:8080") for a, place, _ in all_of_them]
     if owned.table.admin is not None:
         all_of_them.append((owned.table.admin, owned.value("admin"), ""))
     for (first, first_place, word), (second, place, _) in combinations(all_of_them, 2):
         if first.clashes(second):
             message = f"port {second.port} is taken by another listener"
-            yield Finding(
-                Code.ADDRESS_CLASH, message, place, "give each listener a port", ((first_place, word),)
-            )
+            yield Finding(Code.ADDRESS_CLASH, message, place, "give each listener a port", ((first_place, word),))
 
 
 def certificates(world: World) -> Iterator[Finding]:
@@ -57,9 +53,7 @@ def missing_file(name: str, place: Place, hint: str) -> Iterator[Finding]:
     reason = disk.fault_of_file(place.source.resolve(name))
     if reason is not None:
         message = f"cannot read {quote(name)}: {reason}"
-        yield Finding(
-            Code.FILE_MISSING, message, place, hint or "paths are relative to the file that names them"
-        )
+        yield Finding(Code.FILE_MISSING, message, place, hint or "paths are relative to the file that names them")
 
 
 def open_admin(world: World) -> Iterator[Finding]:

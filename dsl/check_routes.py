@@ -30,9 +30,7 @@ def paths(world: World) -> Iterator[Finding]:
             message = f"paths below `{_RESERVED}` are the gateway's own"
             yield Finding(Code.ROUTE_PATH, message, route.key(), "choose another path")
         elif (fault := path_fault(path)) is not None:
-            yield Finding(
-                Code.ROUTE_PATH, f"{quote(path)} can never match: {fault[0]}", route.key(), fault[1]
-            )
+            yield Finding(Code.ROUTE_PATH, f"{quote(path)} can never match: {fault[0]}", route.key(), fault[1])
 
 
 def path_fault(path: str) -> tuple[str, str | None] | None:
@@ -50,9 +48,7 @@ def path_fault(path: str) -> tuple[str, str | None] | None:
     if "." in steps or ".." in steps:
         return "paths with `.` or `..` are refused", None
     if "//" in path or (path != "/" and path.endswith("/")):
-        return "empty steps are refused, one at the end too", _better(
-            re.sub("/+", "/", path).rstrip("/") or "/"
-        )
+        return "empty steps are refused, one at the end too", _better(re.sub("/+", "/", path).rstrip("/") or "/")
     return None if _PATH.fullmatch(path) else (f"a path has {_ALLOWED}", None)
 
 
@@ -68,14 +64,10 @@ def services(world: World) -> Iterator[Finding]:
             if route.written("services"):
                 yield Finding(Code.MISSING_KEY, "a route needs a service", route.value("services"))
             else:
-                yield Finding(
-                    Code.MISSING_KEY, "`services` is missing", route.place, 'add `services = ["NAME"]`'
-                )
+                yield Finding(Code.MISSING_KEY, "`services` is missing", route.place, 'add `services = ["NAME"]`')
         if len(names) > 1:
             message = "several services behind one route (aggregation) are not part of this release"
-            yield Finding(
-                Code.AGGREGATION, message, route.value("services"), "give each service a route of its own"
-            )
+            yield Finding(Code.AGGREGATION, message, route.value("services"), "give each service a route of its own")
         yield from _unknown(world, route, "services", names, "service")
 
 
@@ -84,23 +76,17 @@ def strategies(world: World) -> Iterator[Finding]:
     for path, route in world.routes.items():
         if route.table.auth is None and route.sound("auth"):
             hint = 'add `auth = ["STRATEGY"]`, or `auth = "anonymous"` to let everybody in'
-            yield Finding(
-                Code.NO_AUTH, f"the route {quote(path)} does not say who may come in", route.place, hint
-            )
+            yield Finding(Code.NO_AUTH, f"the route {quote(path)} does not say who may come in", route.place, hint)
         names = route.table.auth or ()
         for index, name in enumerate(names):
             if name in names[:index]:
                 also = ((route.value("auth", names.index(name)), "first here"),)
                 message = f"the strategy {quote(name)} is listed twice"
-                yield Finding(
-                    Code.REPEATED_NAME, message, route.value("auth", index), "keep one of them", also
-                )
+                yield Finding(Code.REPEATED_NAME, message, route.value("auth", index), "keep one of them", also)
         yield from _unknown(world, route, "auth", names, "strategy")
 
 
-def _unknown(
-    world: World, route: Owned[RouteTable], key: str, names: tuple[str, ...], what: str
-) -> Iterator[Finding]:
+def _unknown(world: World, route: Owned[RouteTable], key: str, names: tuple[str, ...], what: str) -> Iterator[Finding]:
     known = world.known[key]
     for index, name in enumerate(names):
         if world.complete and name not in known:

@@ -127,9 +127,7 @@ class _Builder:
 
     def service(self, name: str, owned: Owned[ServiceTable]) -> Service:
         table = owned.table
-        bearer = (
-            self.secret(secrets.bearer, table.auth.bearer, owned, "auth", "bearer") if table.auth else None
-        )
+        bearer = self.secret(secrets.bearer, table.auth.bearer, owned, "auth", "bearer") if table.auth else None
         trust = None if table.trust is None else str(owned.document.source.resolve(table.trust))
         return Service(
             name,
@@ -155,9 +153,7 @@ class _Builder:
         program, *arguments = table.command
         env: list[tuple[str, str | Secret]] = []
         for name, value in table.env.items():
-            known = (
-                value if isinstance(value, str) else self.secret(secrets.resolve, value, owned, "env", name)
-            )
+            known = value if isinstance(value, str) else self.secret(secrets.resolve, value, owned, "env", name)
             env.append((name, known))
         if "/" in program:
             program = str(source.resolve(program))

@@ -74,9 +74,7 @@ def _syntax(source: Source, complaint: str) -> Finding:
     text = message[:1].lower() + message[1:]
     if line is None:
         offset = max(len(source.text.rstrip()) - 1, 0)
-        return Finding(
-            Code.SYNTAX, f"{text}: the file ends too early", Place(source, _word_at(source, offset))
-        )
+        return Finding(Code.SYNTAX, f"{text}: the file ends too early", Place(source, _word_at(source, offset)))
     hint, span = _hint(source, offset)
     return Finding(Code.SYNTAX, text, Place(source, span or _word_at(source, offset)), hint)
 

@@ -43,9 +43,7 @@ def read_ring(owner: Owned[AuthTable]) -> Ring:
     try:
         source = disk.read_source(path)
     except disk.Unreadable as error:
-        return Ring(
-            (), (Finding(Code.UNREADABLE, f"cannot read the key file {quote(name)}: {error}", place),)
-        )
+        return Ring((), (Finding(Code.UNREADABLE, f"cannot read the key file {quote(name)}: {error}", place),))
     loose = _loose(path, place)
     document = parse(source)
     if isinstance(document, Finding):
@@ -54,9 +52,7 @@ def read_ring(owner: Owned[AuthTable]) -> Ring:
     if not keys and not findings:
         hint = f"gatewayd keys add ID --file {path}"
         findings.append(
-            Finding(
-                Code.EMPTY_RING, f"the key file {quote(name)} has no keys: nobody can come in", place, hint
-            )
+            Finding(Code.EMPTY_RING, f"the key file {quote(name)} has no keys: nobody can come in", place, hint)
         )
     return Ring(tuple(keys), (*loose, *findings), source, tuple(_masks(document)))
 
@@ -76,16 +72,12 @@ def _keys(document: Document) -> tuple[list[ApiKey], list[Finding]]:
     for name, entry in result.model.keys.items():
         if not KEY_ID.fullmatch(name):
             hint = "letters, digits, `.`, `_`, `@` and `-`, beginning with a letter or digit"
-            findings.append(
-                Finding(Code.BAD_NAME, "this is not an id for a key", document.key(("keys", name)), hint)
-            )
+            findings.append(Finding(Code.BAD_NAME, "this is not an id for a key", document.key(("keys", name)), hint))
         first = seen.setdefault(entry.hash, name)
         if first != name:
             also = ((document.value(("keys", first, "hash")), "the same key"),)
             message = f"`{first}` and {quote(name)} have the same key: nobody could tell who is calling"
-            findings.append(
-                Finding(Code.SAME_KEY, message, document.value(("keys", name, "hash")), None, also)
-            )
+            findings.append(Finding(Code.SAME_KEY, message, document.value(("keys", name, "hash")), None, also))
         keys.append(ApiKey(name, entry.hash))
     return keys, findings
 

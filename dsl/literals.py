@@ -17,9 +17,7 @@ _BYTES = {
     "GiB": 1024**3,
 }
 _PARTS = re.compile(r"([0-9]{1,12})(ms|[smhd])")
-_DURATION = re.compile(
-    r"(?:[0-9]{1,12}d)?(?:[0-9]{1,12}h)?(?:[0-9]{1,12}m)?(?:[0-9]{1,12}s)?(?:[0-9]{1,12}ms)?"
-)
+_DURATION = re.compile(r"(?:[0-9]{1,12}d)?(?:[0-9]{1,12}h)?(?:[0-9]{1,12}m)?(?:[0-9]{1,12}s)?(?:[0-9]{1,12}ms)?")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KB|KiB|MB|MiB|GB|GiB)")
 _LOOSE = re.compile(r"\s*([0-9]{1,9}(?:\.[0-9]{1,3})?)\s*([A-Za-zµ]*)\s*")
 
@@ -51,9 +49,7 @@ def duration(value: object) -> float:
     """Seconds of a duration such as `"30s"` or `"1h30m"`. Raises `Fault`."""
     if isinstance(value, str) and value and _DURATION.fullmatch(value):
         return sum(int(n) * _SECONDS[unit] for n, unit in _PARTS.findall(value)) / 1000
-    raise _bad(
-        value, Code.DURATION, "duration", 'a string such as "30s", "5m" or "1h30m"', _guess_duration(value)
-    )
+    raise _bad(value, Code.DURATION, "duration", 'a string such as "30s", "5m" or "1h30m"', _guess_duration(value))
 
 
 def size(value: object) -> int:
@@ -83,12 +79,8 @@ def spell_size(count: int) -> str:
 
 
 def _bad(value: object, code: Code, what: str, expected: str, guess: str | None) -> Fault:
-    found = (
-        quote(value) if isinstance(value, str | int | float) else f"a value of type {type(value).__name__}"
-    )
-    return Fault(
-        code, f"{found} is not a {what}: expected {expected}", f'did you mean "{guess}"?' if guess else None
-    )
+    found = quote(value) if isinstance(value, str | int | float) else f"a value of type {type(value).__name__}"
+    return Fault(code, f"{found} is not a {what}: expected {expected}", f'did you mean "{guess}"?' if guess else None)
 
 
 def _loose(value: object) -> tuple[float, str] | None:

@@ -54,16 +54,12 @@ def _include(path: Path, place: Place, loaded: Loaded, stack: tuple[str, ...]) -
     identity = disk.identity(path)
     if identity in stack:
         message = f"{quote(path)} includes itself" + (" by way of others" if stack[-1] != identity else "")
-        loaded.findings.append(
-            Finding(Code.INCLUDE_CYCLE, message, place, "narrow the pattern or take it out")
-        )
+        loaded.findings.append(Finding(Code.INCLUDE_CYCLE, message, place, "narrow the pattern or take it out"))
         return
     first = loaded.included_at.setdefault(identity, place)
     if first is not place:
         also = ((first, "included here first"),)
-        loaded.findings.append(
-            Finding(Code.INCLUDED_TWICE, f"{quote(path)} is included twice", place, None, also)
-        )
+        loaded.findings.append(Finding(Code.INCLUDED_TWICE, f"{quote(path)} is included twice", place, None, also))
         return
     try:
         source = disk.read_source(path)
@@ -89,6 +85,4 @@ def _patterns(document: Document) -> Iterator[tuple[Place, str]]:
 
 def unreadable(path: Path, reason: str) -> Finding:
     """The configuration file itself cannot be read."""
-    return Finding(
-        Code.UNREADABLE, f"cannot read {quote(path)}: {reason}", Place(Source(path, ""), Span(0, 0))
-    )
+    return Finding(Code.UNREADABLE, f"cannot read {quote(path)}: {reason}", Place(Source(path, ""), Span(0, 0)))

@@ -26,9 +26,7 @@ _QUERY = re.compile(rf"[?&][^=&]*{_WORD}[^=&]*=[^&]", re.IGNORECASE)
 _REFERENCES = ("env", "file", "credential")
 
 _AS_REFERENCE = 'write `{ env = "NAME" }` or `{ file = "path" }` instead'
-_AS_ENV = (
-    "hand it over in `env`, as a `{ file = ... }` or `{ env = ... }`; arguments are visible to every process"
-)
+_AS_ENV = "hand it over in `env`, as a `{ file = ... }` or `{ env = ... }`; arguments are visible to every process"
 
 
 def may_hold_secret(text: str) -> bool:
@@ -53,9 +51,7 @@ def _clear_hint(document: Document, path: KeyPath, value: object) -> str | None:
         return _AS_REFERENCE if _tells(path[3:], value) or USERINFO.search(value) else None
     if path[2] == "command" and len(path) == 4:
         return _AS_ENV if _in_command(document, path, value) else None
-    return (
-        'send it as `auth = { bearer = { env = "NAME" } }`: URLs are logged' if _QUERY.search(value) else None
-    )
+    return 'send it as `auth = { bearer = { env = "NAME" } }`: URLs are logged' if _QUERY.search(value) else None
 
 
 def masks_of(document: Document) -> list[Span]:
@@ -147,8 +143,7 @@ def _cut(place: Place, message: str, masks: Masks) -> Label:
     line, column = source.position(span.start)
     whole = source.line_span(line)
     cells = [
-        c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}"
-        for c in source.text[whole.start : whole.end]
+        c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in source.text[whole.start : whole.end]
     ]
     for mask in masks.get(source, ()):
         first, last = max(mask.start, whole.start), min(mask.end, whole.end)

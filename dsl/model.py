@@ -99,9 +99,7 @@ class GatewaySession:
     idle: Duration = attrs.field(
         default=Duration(1800.0), metadata=about("Without any request.", '"30m"', 0.001, 30 * 86400)
     )
-    ttl: Duration = attrs.field(
-        default=Duration(86400.0), metadata=about("Altogether.", '"24h"', 0.001, 365 * 86400)
-    )
+    ttl: Duration = attrs.field(default=Duration(86400.0), metadata=about("Altogether.", '"24h"', 0.001, 365 * 86400))
 
 
 @attrs.frozen
@@ -201,9 +199,7 @@ class ServiceTimeout:
 class ServiceMax:
     """Size limits of one service."""
 
-    request: Size = attrs.field(
-        default=Size(4 * 1024**2), metadata=about("Size of one request.", '"4MiB"', 1, 1024**3)
-    )
+    request: Size = attrs.field(default=Size(4 * 1024**2), metadata=about("Size of one request.", '"4MiB"', 1, 1024**3))
     response: Size = attrs.field(
         default=Size(16 * 1024**2),
         metadata=about(
@@ -230,8 +226,7 @@ class ServiceTable:
     command: Command | None = attrs.field(
         default=None,
         metadata=about(
-            "Program and arguments, started without a shell. "
-            "Without `url` it is spoken to over its standard streams.",
+            "Program and arguments, started without a shell. Without `url` it is spoken to over its standard streams.",
             '["npx", "-y", "@modelcontextprotocol/server-filesystem", "/srv/data"]',
         ),
     )
@@ -245,9 +240,7 @@ class ServiceTable:
     )
     cwd: str | None = attrs.field(
         default=None,
-        metadata=about(
-            "Working directory of the command. Default: the directory of this file.", '"/srv/data"'
-        ),
+        metadata=about("Working directory of the command. Default: the directory of this file.", '"/srv/data"'),
     )
     per: Literal["session", "principal", "shared"] | None = attrs.field(
         default=None,
@@ -339,9 +332,7 @@ class Config:
     routes: Mapping[str, RouteTable] = attrs.field(
         factory=dict[str, RouteTable], metadata=about("Paths on the gateway.")
     )
-    auth: Mapping[str, AuthTable] = attrs.field(
-        factory=dict[str, AuthTable], metadata=about("Strategies, by name.")
-    )
+    auth: Mapping[str, AuthTable] = attrs.field(factory=dict[str, AuthTable], metadata=about("Strategies, by name."))
 
 
 @attrs.frozen
@@ -359,9 +350,7 @@ class KeyEntry:
 class KeyFile:
     """The file of an `api_key` strategy, written by `gatewayd keys`."""
 
-    keys: Mapping[str, KeyEntry] = attrs.field(
-        factory=dict[str, KeyEntry], metadata=about("Client keys, by id.")
-    )
+    keys: Mapping[str, KeyEntry] = attrs.field(factory=dict[str, KeyEntry], metadata=about("Client keys, by id."))
 
 
 TABLES: tuple[type[attrs.AttrsInstance], ...] = (

@@ -143,9 +143,7 @@ def _object(table: type[attrs.AttrsInstance]) -> Schema:
     shape: Schema = {
         "type": "object",
         "description": " ".join((table.__doc__ or "").split()),
-        "properties": {
-            f.name: {"description": f.metadata["meaning"], **_describe(f.type)[1]} for f in fields
-        },
+        "properties": {f.name: {"description": f.metadata["meaning"], **_describe(f.type)[1]} for f in fields},
         "additionalProperties": False,
     }
     required = [f.name for f in fields if _required(f)]

@@ -29,9 +29,7 @@ def resolve(ref: SecretRef, source: Source, environ: Mapping[str, str]) -> Secre
         folder = environ.get("CREDENTIALS_DIRECTORY")
         if folder is None:
             hint = f"have systemd pass it: `LoadCredential={ref.value}:/path`"
-            raise Fault(
-                Code.SECRET_MISSING, "no credentials were passed: $CREDENTIALS_DIRECTORY is not set", hint
-            )
+            raise Fault(Code.SECRET_MISSING, "no credentials were passed: $CREDENTIALS_DIRECTORY is not set", hint)
         value = _read(Path(folder) / ref.value, f"the credential {quote(ref.value)}")
     if not value:
         raise Fault(Code.SECRET_UNUSABLE, f"the secret from {quote(ref.value)} is empty")
@@ -44,9 +42,7 @@ def bearer(ref: SecretRef, source: Source, environ: Mapping[str, str]) -> Secret
     """The same for a bearer token, which has to fit into a header. Raises `Fault`."""
     secret = resolve(ref, source, environ)
     if not _BEARER.fullmatch(secret.reveal()):
-        hint = (
-            "a token alone, on one line: letters, digits and `-._~+/`, `=` at the end; no `Bearer ` before it"
-        )
+        hint = "a token alone, on one line: letters, digits and `-._~+/`, `=` at the end; no `Bearer ` before it"
         raise Fault(Code.SECRET_UNUSABLE, "the secret cannot be sent as a bearer token", hint)
     return secret
 

@@ -127,9 +127,7 @@ def _example(within: type, name: str) -> str:
     return f"add `{name} = {attrs.fields_dict(within)[name].metadata['example']}`"
 
 
-def _each(
-    pairs: Iterable[tuple[Any, object]], build: Callable[[object], T], kind: object
-) -> list[tuple[Any, T]]:
+def _each(pairs: Iterable[tuple[Any, object]], build: Callable[[object], T], kind: object) -> list[tuple[Any, T]]:
     """Build every element; the faults of all of them are raised together, as cattrs does it."""
     done: list[tuple[Any, T]] = []
     errors: list[Exception] = []
@@ -210,13 +208,9 @@ def _listeners(raw: object, _: object) -> model.Listeners:
     if isinstance(raw, str):
         return model.Listeners((_listener(raw),))
     if not isinstance(raw, list):
-        raise values.wrong_type(
-            "an address or an array", raw, "a table goes in brackets: `listen = [{ ... }]`"
-        )
+        raise values.wrong_type("an address or an array", raw, "a table goes in brackets: `listen = [{ ... }]`")
     if not raw:
-        raise Fault(
-            Code.ADDRESS, "without an address nobody can connect", 'write `listen = "127.0.0.1:8080"`'
-        )
+        raise Fault(Code.ADDRESS, "without an address nobody can connect", 'write `listen = "127.0.0.1:8080"`')
     return model.Listeners(tuple(v for _, v in _each(enumerate(cast("list[object]", raw)), _listener, list)))
 
 
@@ -230,9 +224,7 @@ def _service_auth(raw: object, _: object) -> model.ServiceAuth | None:
 def _auth_table(raw: object, _: object) -> model.AuthTable:
     kind = cast("Raw", raw).get("type") if isinstance(raw, dict) else None
     if isinstance(kind, str) and kind in later.LATER_STRATEGIES:
-        fault = Fault(
-            Code.LATER, f'`type = "{kind}"` is not part of this release', 'write `type = "api_key"`'
-        )
+        fault = Fault(Code.LATER, f'`type = "{kind}"` is not part of this release', 'write `type = "api_key"`')
         fault.add_note(_note(AttributeValidationNote, "type", str))
         raise _group(ClassValidationError, [fault], model.AuthTable)
     return cast("model.AuthTable", _plain_auth_table(raw, model.AuthTable))

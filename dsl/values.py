@@ -168,9 +168,7 @@ def auth_names(raw: object, _: object = None) -> AuthNames:
         return AuthNames(())
     if isinstance(raw, str):
         hint = f'write `auth = ["{raw}"]`' if re.fullmatch(r"[a-z0-9_-]+", raw) else None
-        raise Fault(
-            Code.WRONG_TYPE, 'expected an array of strategy names or "anonymous", found a string', hint
-        )
+        raise Fault(Code.WRONG_TYPE, 'expected an array of strategy names or "anonymous", found a string', hint)
     if not isinstance(raw, list):
         raise wrong_type('an array of strategy names or "anonymous"', raw)
     if not raw:
@@ -244,9 +242,7 @@ def credential_word(raw: str) -> None:
     if raw in LATER_CREDENTIALS:
         raise Fault(Code.LATER, f'`auth = "{raw}"` is not part of this release', _AUTH_FORMS)
     if raw != "none":
-        raise Fault(
-            Code.NOT_A_CHOICE, 'expected "none" or a table with `bearer`, found another string', _AUTH_FORMS
-        )
+        raise Fault(Code.NOT_A_CHOICE, 'expected "none" or a table with `bearer`, found another string', _AUTH_FORMS)
 
 
 _AUTH_FORMS = 'write `auth = "none"` or `auth = { bearer = { env = "NAME" } }`'

@@ -74,9 +74,7 @@ def build(loaded: Loaded) -> tuple[World, list[Finding]]:
     built = [(document, structure(document.raw, Config)) for document in loaded.documents]
     findings = [f for document, result in built for f in findings_of(document, result)]
     gateway, log = _single(built, "gateway", findings), _single(built, "log", findings)
-    whole = not any(
-        (group,) in result.broken for _, result in built for group in ("services", "routes", "auth")
-    )
+    whole = not any((group,) in result.broken for _, result in built for group in ("services", "routes", "auth"))
     world = World(
         Place(loaded.sources[0], Span(0, 0)),
         cast("Owned[GatewayTable] | None", gateway),
@@ -130,9 +128,7 @@ def _named(built: Built, group: str, findings: list[Finding]) -> dict[str, Owned
 
 def _twice(name: str, first: Owned[Any], place: Place) -> Finding:
     also = ((first.place, "first defined here"),)
-    return Finding(
-        Code.DEFINED_TWICE, f"{quote(name)} is defined in two files", place, "keep one of them", also
-    )
+    return Finding(Code.DEFINED_TWICE, f"{quote(name)} is defined in two files", place, "keep one of them", also)
 
 
 def _names(documents: list[Document], group: str) -> Iterator[str]:

@@ -77,9 +77,7 @@ def run(name: str, target: Target, tokens: Sequence[bytes]) -> int:
     """Parse the command line and fuzz. Returns the exit code: 1 when the invariant was broken."""
     parser = argparse.ArgumentParser(description=f"Fuzz the {name} target.")
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of the mutations, where atheris is not installed"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="of the mutations, where atheris is not installed")
     options = parser.parse_args()
     seeds = corpus(name)
     for data in seeds:

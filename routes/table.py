@@ -225,8 +225,6 @@ class Table:
     services: Mapping[str, Service] = attrs.field(factory=dict[str, Service], converter=_frozen_map)
     routes: Mapping[str, Route] = attrs.field(factory=dict[str, Route], converter=_frozen_map)
     """By exact path."""
-    strategies: Mapping[str, AuthStrategy] = attrs.field(
-        factory=dict[str, AuthStrategy], converter=_frozen_map
-    )
+    strategies: Mapping[str, AuthStrategy] = attrs.field(factory=dict[str, AuthStrategy], converter=_frozen_map)
     digest: str = ""
     """Content hash over everything above, secrets included in hashed form only; equal digest, equal table."""

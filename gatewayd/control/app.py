@@ -92,9 +92,7 @@ def _json(value: object, *, status: int = 200, headers: dict[str, str] | None = 
     return Response(body, status, headers, media_type="application/json")
 
 
-async def _guard(
-    app: ASGIApp, hosts: frozenset[str] | None, scope: Scope, receive: Receive, send: Send
-) -> None:
+async def _guard(app: ASGIApp, hosts: frozenset[str] | None, scope: Scope, receive: Receive, send: Send) -> None:
     """Around every request: the `Host` check before anything else, the security headers on every answer."""
 
     async def send_guarded(message: Message) -> None:

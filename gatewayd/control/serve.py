@@ -63,8 +63,6 @@ def _settings(listen: Listen, descriptor: int) -> Config:
     config.graceful_timeout = GRACE
     config.alpn_protocols = ["http/1.1"]
     if listen.tls is not None:
-        server_context(
-            listen, listen.tls, config.alpn_protocols
-        )  # whose refusal says why; Hypercorn makes its own
+        server_context(listen, listen.tls, config.alpn_protocols)  # whose refusal says why; Hypercorn makes its own
         config.certfile, config.keyfile = listen.tls.cert, listen.tls.key
     return config

@@ -54,9 +54,7 @@ class Http2Connection:
     write leaves nothing half-written: bytes are queued at once, and waiting comes after.
     """
 
-    def __init__(
-        self, stream: trio.abc.Stream, exchange: Exchange, door: Door, patience: Patience, node: Node
-    ) -> None:
+    def __init__(self, stream: trio.abc.Stream, exchange: Exchange, door: Door, patience: Patience, node: Node) -> None:
         """`stream` has chosen HTTP/2 already, by ALPN."""
         self._stream = stream
         self._settings: Gateway = exchange.plans.gateway
@@ -190,9 +188,7 @@ class Http2(H2Protocol):
     given up resets its stream, where the client would wait for ever; what a scope cannot hold is reset.
     """
 
-    def __init__(
-        self, owner: Http2Connection, settings: Gateway, send: Callable[[Event], Awaitable[None]]
-    ) -> None:
+    def __init__(self, owner: Http2Connection, settings: Gateway, send: Callable[[Event], Awaitable[None]]) -> None:
         super().__init__(
             cast("AppWrapper", None),  # the owner knows what to run
             _config(settings),

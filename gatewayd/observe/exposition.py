@@ -128,9 +128,7 @@ class Exposition(Collector):
             "Number of the routing table in force; grows by reload.",
             now.generation,
         )
-        yield InfoMetricFamily(
-            "gatewayd_table", "Content hash of the routing table in force.", {"digest": now.digest}
-        )
+        yield InfoMetricFamily("gatewayd_table", "Content hash of the routing table in force.", {"digest": now.digest})
         yield InfoMetricFamily(
             "gatewayd_build",
             "Versions of the gateway and its interpreter.",

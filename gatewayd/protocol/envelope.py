@@ -103,9 +103,7 @@ def classify(http_method: str, version: bytes | None, *, session: bool, message:
     return era
 
 
-def check_modern(
-    request: Request, *, version: bytes | None, method: bytes | None, name: bytes | None
-) -> Modern:
+def check_modern(request: Request, *, version: bytes | None, method: bytes | None, name: bytes | None) -> Modern:
     """Pass a modern request of which the body and the mirroring headers agree.
 
     `version`, `method` and `name` are the header values, None where a header is absent. In this order:
@@ -159,9 +157,7 @@ def _subject(request: Request, params: Mapping[str, bytes], header: bytes | None
     return subject
 
 
-def _check_no_modern_envelope(
-    message: Request | Notification, version: bytes | None, ident: Id | None
-) -> None:
+def _check_no_modern_envelope(message: Request | Notification, version: bytes | None, ident: Id | None) -> None:
     params = message.params
     # Without its literal spelling and without any escape the key cannot be there: almost always the case.
     if params is None or not (META_VERSION.encode() in params or b"\\" in params):

@@ -39,9 +39,7 @@ MAX_TARGET: Final = 8192  # RFC 9112 section 3 asks for at least 8000 octets of 
 _REQUEST: Final = re.compile(
     rb"(" + TOKEN + rb"{1,32}+) ([!\"$-~]{1,8192}+) HTTP/1\.([01])\r\n" + FIELD_LINES + rb"\r\n"
 )
-_RESPONSE: Final = re.compile(
-    rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: " + VALUE + rb"*+)?\r\n" + FIELD_LINES + rb"\r\n"
-)
+_RESPONSE: Final = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: " + VALUE + rb"*+)?\r\n" + FIELD_LINES + rb"\r\n")
 _REQUEST_LINE: Final = re.compile(TOKEN + rb"++ ([^ ]++) HTTP/([0-9]\.[0-9])\r\n")
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._\-]{1,255})(?::[0-9]{1,5})?")
 _LENGTH: Final = re.compile(rb"[0-9]{1,15}")

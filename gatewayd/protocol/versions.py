@@ -60,8 +60,7 @@ REQUESTS: Final[Mapping[Era, frozenset[str]]] = MappingProxyType(
             "tasks/list",
             "tasks/result",
         },
-        "modern": _BOTH
-        | {"server/discover", "subscriptions/listen", "tasks/get", "tasks/update", "tasks/cancel"},
+        "modern": _BOTH | {"server/discover", "subscriptions/listen", "tasks/get", "tasks/update", "tasks/cancel"},
     }
 )
 """Requests of a client, over all revisions of an era; modern: with those of the tasks extension."""

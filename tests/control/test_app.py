@@ -48,9 +48,7 @@ class Answer:
         return json.loads(self.body)
 
 
-async def ask(
-    app: ASGIApp, path: str, method: str = "GET", hosts: Sequence[str] = ("127.0.0.1:9090",)
-) -> Answer:
+async def ask(app: ASGIApp, path: str, method: str = "GET", hosts: Sequence[str] = ("127.0.0.1:9090",)) -> Answer:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -68,8 +66,7 @@ async def ask(
         "query_string": b"",
         "root_path": "",
         "scheme": "http",
-        "headers": [(b"host", host.encode("latin-1")) for host in hosts]
-        + [(b"origin", b"https://evil.example")],
+        "headers": [(b"host", host.encode("latin-1")) for host in hosts] + [(b"origin", b"https://evil.example")],
     }
     await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
@@ -109,9 +106,7 @@ async def test_not_ready_is_503_with_the_reason_while_healthy() -> None:
     assert (await ask(app, "/healthz")).status == 200
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/metrics/", "//metrics", "/metrics/../readyz", "/METRICS", "/api/v1"]
-)
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "//metrics", "/metrics/../readyz", "/METRICS", "/api/v1"])
 async def test_other_paths_are_404_in_json(path: str) -> None:
     answer = await ask(build_app(Gateway()), path)
     assert (answer.status, answer.json()) == (404, {"error": "Not Found"})
@@ -124,9 +119,7 @@ async def test_other_methods_are_405_and_told_which_are_allowed(method: str) -> 
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:9090", "127.0.0.1", "127.0.0.1:9090", "[::1]", "[::1]:9090"]
-)
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9090", "127.0.0.1", "127.0.0.1:9090", "[::1]", "[::1]:9090"])
 async def test_names_of_the_listener_are_served(host: str) -> None:
     app = build_app(Gateway(), {"localhost", "127.0.0.1", "::1"})
     assert (await ask(app, "/healthz", hosts=[host])).status == 200

@@ -120,9 +120,7 @@ def test_file_names_that_are_none() -> None:
 
 def test_ten_mistakes_give_ten_diagnostics_in_their_places() -> None:
     path = Path(__file__).parent / "cases/ten_mistakes.toml"
-    found = [
-        (d.code, d.label.line, d.label.column) for d in compile_file(path, environ={"PATH": ""}).diagnostics
-    ]
+    found = [(d.code, d.label.line, d.label.column) for d in compile_file(path, environ={"PATH": ""}).diagnostics]
     assert found == [
         ("GW124", 3, 11),
         ("GW111", 4, 1),
@@ -138,9 +136,7 @@ def test_ten_mistakes_give_ten_diagnostics_in_their_places() -> None:
 
 
 LINES = [
-    line
-    for line in (Path(__file__).parent / "cases/good_everything.toml").read_text("utf-8").splitlines()
-    if line
+    line for line in (Path(__file__).parent / "cases/good_everything.toml").read_text("utf-8").splitlines() if line
 ]
 
 
@@ -152,9 +148,7 @@ def test_no_edit_of_a_good_file_breaks_the_compiler(data: st.DataObject) -> None
         line = lines[index]
         start = data.draw(st.integers(0, len(line)))
         end = data.draw(st.integers(start, len(line)))
-        put = data.draw(
-            st.sampled_from(["", "5", '"x"', "[]", "{}", "true", "= 1", "\n", '"', "x = {}\n", "é"])
-        )
+        put = data.draw(st.sampled_from(["", "5", '"x"', "[]", "{}", "true", "= 1", "\n", '"', "x = {}\n", "é"]))
         lines[index] = line[:start] + put + line[end:]
     text = "\n".join(lines)
     outcome = compile_text(text, environ={}, path=Path("/nowhere/gateway.toml"))

@@ -38,9 +38,7 @@ def test_the_schema_takes_good_files(file: Path) -> None:
     assert list(validator.iter_errors(tomllib.loads(file.read_text(encoding="utf-8")))) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["unknown_keys", "wrong_types", "durations", "sizes", "later_keys", "no_auth"]
-)
+@pytest.mark.parametrize("name", ["unknown_keys", "wrong_types", "durations", "sizes", "later_keys", "no_auth"])
 def test_the_schema_refuses_what_has_the_wrong_shape(name: str) -> None:
     validator: Any = jsonschema.Draft202012Validator(schema())
     raw = tomllib.loads((CASES / f"{name}.toml").read_text(encoding="utf-8"))

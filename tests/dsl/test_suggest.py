@@ -13,9 +13,7 @@ from gatewayd.dsl.suggest import closest, did_you_mean, one_of
 )
 def test_the_closest_choice(word: str, meant: str | None) -> None:
     assert closest(word, ["listen", "admin", "keepalive"]) == meant
-    assert did_you_mean(word, ["listen", "admin", "keepalive"]) == (
-        f"did you mean `{meant}`?" if meant else None
-    )
+    assert did_you_mean(word, ["listen", "admin", "keepalive"]) == (f"did you mean `{meant}`?" if meant else None)
 
 
 def test_nothing_to_choose_from() -> None:

@@ -29,9 +29,7 @@ async def demo_port() -> AsyncIterator[int]:
 async def demo_gateway(demo_port: int, tmp_path: Path) -> AsyncIterator[Gateway]:
     """`/http/mcp` leads to a demo server over HTTP, `/stdio/mcp` to one over stdio."""
     services = http_service("web", demo_port) + stdio_service("pipe", *DEMO, per=json.dumps("shared"))
-    async with running_gateway(
-        services + route("/http/mcp", "web") + route("/stdio/mcp", "pipe"), tmp_path
-    ) as gateway:
+    async with running_gateway(services + route("/http/mcp", "web") + route("/stdio/mcp", "pipe"), tmp_path) as gateway:
         yield gateway
 
 

@@ -22,9 +22,7 @@ async def test_no_call_fails_and_no_process_is_replaced(tmp_path: Path) -> None:
         async with running_gateway(text, tmp_path) as gateway:
             await wait_route(gateway, "/pipe")
             children = gateway.measured.children()
-            calls = await reload_under_load(
-                gateway, text, ("/web", "/pipe"), "web", calls=40, reloads=10, seconds=2
-            )
+            calls = await reload_under_load(gateway, text, ("/web", "/pipe"), "web", calls=40, reloads=10, seconds=2)
             assert calls.bad == []
             assert calls.good == 40
             assert gateway.measured.children() == children

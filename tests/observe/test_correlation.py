@@ -33,9 +33,7 @@ def test_made_names_do_not_repeat() -> None:
 
 @pytest.mark.parametrize(("flags", "sent"), [(b"00", "00"), (b"01", "01"), (b"03", "03"), (b"ff", "03")])
 def test_a_trace_is_continued_with_a_span_of_our_own(flags: bytes, sent: str) -> None:
-    version, trace, span, sent_flags = from_headers(
-        None, b"-".join([b"00", TRACE, SPAN, flags])
-    ).traceparent.split("-")
+    version, trace, span, sent_flags = from_headers(None, b"-".join([b"00", TRACE, SPAN, flags])).traceparent.split("-")
     assert (version, trace, sent_flags) == ("00", TRACE.decode(), sent)
     assert re.fullmatch(r"[0-9a-f]{16}", span)
     assert span != SPAN.decode()

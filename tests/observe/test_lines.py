@@ -114,9 +114,7 @@ def test_no_value_forges_a_line_of_the_console(event: str, value: str, colour: b
     ],
 )
 def test_the_console_says_it_readably(value: object, shown: str) -> None:
-    assert (
-        console_line({**HEAD, "key": value}, False) == f"03:04:05.678 info     gatewayd.x hello key={shown}\n"
-    )
+    assert console_line({**HEAD, "key": value}, False) == f"03:04:05.678 info     gatewayd.x hello key={shown}\n"
 
 
 def test_the_console_indents_a_traceback() -> None:

@@ -127,9 +127,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("no_colour", "coloured"), [("", True), ("1", False)])
-def test_colour_is_for_terminals_that_want_it(
-    monkeypatch: pytest.MonkeyPatch, no_colour: str, coloured: bool
-) -> None:
+def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch, no_colour: str, coloured: bool) -> None:
     monkeypatch.setenv("NO_COLOR", no_colour)
     stream = Terminal()
     configure(Log(format="console"), stream)

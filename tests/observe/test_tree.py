@@ -24,9 +24,7 @@ def test_a_node_is_shown_while_it_is_entered() -> None:
                         "kind": "listener",
                         "label": "http://127.0.0.1:8080",
                         "age": 2.0,
-                        "children": [
-                            {"kind": "connection", "label": "127.0.0.1:5000", "age": 0.5, "children": []}
-                        ],
+                        "children": [{"kind": "connection", "label": "127.0.0.1:5000", "age": 0.5, "children": []}],
                     }
                 ],
                 "truncated": {},

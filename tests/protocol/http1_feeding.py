@@ -73,6 +73,4 @@ def response(data: bytes, step: int = STEPS[0], *, method: str = "POST", eof: bo
         return Received((), error.status, error.reason)
     if head is None or not done:
         return Received((), waiting=reader.buffered)
-    return Received(
-        ((str(head.status), head.fields, body),), waiting=-1 if reader.complete else reader.buffered
-    )
+    return Received(((str(head.status), head.fields, body),), waiting=-1 if reader.complete else reader.buffered)

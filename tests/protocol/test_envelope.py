@@ -37,9 +37,7 @@ def call(method: str = "tools/call", *, meta: Any = ENVELOPE, **params: Any) -> 
     return Request("r", method, json.dumps({**params, META: meta}).encode())
 
 
-def check(
-    request: Request, version: str | None = NOW, method: str | None = "", name: bytes | None = b"echo"
-) -> Modern:
+def check(request: Request, version: str | None = NOW, method: str | None = "", name: bytes | None = b"echo") -> Modern:
     """With the headers that a good client sends, except where told otherwise."""
     sent = request.method if method == "" else method
     return check_modern(
@@ -73,9 +71,7 @@ def test_a_good_request_is_decoded_by_one_level() -> None:
     )
     assert modern.params["arguments"] == b'{"n":1.0}'
     assert modern.meta["t"] == b"[1]"
-    rewritten = encode_members(
-        {**modern.params, META: encode_members({**modern.meta, "progressToken": b"8"})}
-    )
+    rewritten = encode_members({**modern.params, META: encode_members({**modern.meta, "progressToken": b"8"})})
     assert request.params is not None
     assert rewritten == request.params.replace(b'"progressToken":7', b'"progressToken":8')
     with pytest.raises(AttributeError):
@@ -189,12 +185,8 @@ OLD = b"2025-06-18"
 PLAIN = Request("r", "tools/list", b'{"_meta":{"progressToken":1},"a":"\\n"}')
 INITIALIZE = Request("r", "initialize", b'{"protocolVersion":"2025-06-18"}')
 ENVELOPED = Request("r", "tools/list", b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}')
-ESCAPED = Request(
-    "r", "tools/list", b'{"_m\\u0065ta":{"io.modelcontextprotocol\\/protocolVersion":"2026-07-28"}}'
-)
-OLD_ENVELOPE = Request(
-    "r", "tools/list", b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2025-06-18"}}'
-)
+ESCAPED = Request("r", "tools/list", b'{"_m\\u0065ta":{"io.modelcontextprotocol\\/protocolVersion":"2026-07-28"}}')
+OLD_ENVELOPE = Request("r", "tools/list", b'{"_meta":{"io.modelcontextprotocol/protocolVersion":"2025-06-18"}}')
 ODD_ENVELOPE = Request("r", "tools/list", b'{"_meta":{"io.modelcontextprotocol/protocolVersion":7}}')
 MENTIONED = Request(
     "r", "tools/call", b'{"arguments":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"_meta":5}'
@@ -298,9 +290,7 @@ def test_any_request_passes_or_raises_the_one_error(
             assert refused.status in (400, 404)
 
 
-def outcome(
-    request: Request, version: bytes | None, mirrored: bytes | None, name: bytes | None
-) -> RpcError | None:
+def outcome(request: Request, version: bytes | None, mirrored: bytes | None, name: bytes | None) -> RpcError | None:
     try:
         era = classify("POST", version, session=False, message=request)
         modern = check_modern(request, version=version, method=mirrored, name=name)

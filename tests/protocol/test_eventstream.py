@@ -70,9 +70,7 @@ def test_streams_whole_and_in_pieces(data: bytes, events: list[Event]) -> None:
 
 @given(
     st.lists(
-        st.sampled_from(
-            [b"data", b":", b" ", b"\n", b"\r", b"id", b"event: e", b"retry: 1", b"x", b"\0", b"\xff"]
-        )
+        st.sampled_from([b"data", b":", b" ", b"\n", b"\r", b"id", b"event: e", b"retry: 1", b"x", b"\0", b"\xff"])
     ),
     st.data(),
 )
@@ -99,9 +97,7 @@ one_line_text = st.text(st.characters(exclude_categories=["Cs"], exclude_charact
     st.none() | one_line_text,
     st.none() | st.integers(0, 10**10 - 1),
 )
-def test_what_we_write_is_read_back(
-    data: bytes, event: str | None, ident: str | None, retry: int | None
-) -> None:
+def test_what_we_write_is_read_back(data: bytes, event: str | None, ident: str | None, retry: int | None) -> None:
     wire = encode_event(data, event=event, id=ident, retry=retry) + comment("x") + comment()
     seen = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     assert read([wire], 10**6) == [Event(seen, event or "message", ident, retry)]

@@ -106,9 +106,7 @@ def test_a_refused_connection_stays_refused() -> None:
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b""),
     ],
 )
-def test_a_framed_answer_ends_where_it_says_and_leaves_the_connection_usable(
-    answer: bytes, body: bytes
-) -> None:
+def test_a_framed_answer_ends_where_it_says_and_leaves_the_connection_usable(answer: bytes, body: bytes) -> None:
     for step in STEPS:
         found = response(answer, step)
         assert [message[2] for message in found.messages] == [body]
@@ -242,9 +240,7 @@ def test_any_bytes_of_a_client_are_requests_or_one_refusal(data: bytes) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(data=_STREAMS, method=st.sampled_from(["POST", "HEAD"]), eof=st.booleans())
-def test_any_bytes_of_an_upstream_are_an_answer_or_a_bad_gateway(
-    data: bytes, method: str, *, eof: bool
-) -> None:
+def test_any_bytes_of_an_upstream_are_an_answer_or_a_bad_gateway(data: bytes, method: str, *, eof: bool) -> None:
     for prefix in (b"", b"HTTP/1.1 200 OK\r\n"):
         whole, *cut = (response(prefix + data, step, method=method, eof=eof) for step in STEPS)
         assert all(other == whole for other in cut)

@@ -72,9 +72,7 @@ def test_a_request_line_that_is_not_one_is_refused(method: str, target: str) -> 
         encode_request_head(method, target, [(b"host", b"a")])
 
 
-_PIECES = st.lists(st.sampled_from([b"a", b"Host", b":", b" ", b"\r", b"\n", b"\r\n", b"\x00", b"\xff"])).map(
-    b"".join
-)
+_PIECES = st.lists(st.sampled_from([b"a", b"Host", b":", b" ", b"\r", b"\n", b"\r\n", b"\x00", b"\xff"])).map(b"".join)
 
 
 @given(fields=st.lists(st.tuples(_PIECES, _PIECES), max_size=5))

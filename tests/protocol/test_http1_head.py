@@ -131,9 +131,7 @@ def test_a_target_longer_than_its_bound_is_refused_within_a_larger_head() -> Non
     assert refusal.value.status == 414
 
 
-def _head(
-    fields: bytes = b"", line: bytes = b"POST /mcp?q=1 HTTP/1.1", host: bytes = b"Host: a\r\n"
-) -> RequestHead:
+def _head(fields: bytes = b"", line: bytes = b"POST /mcp?q=1 HTTP/1.1", host: bytes = b"Host: a\r\n") -> RequestHead:
     return parse_request_head(line + b"\r\n" + host + fields + b"\r\n")
 
 
@@ -198,9 +196,7 @@ def test_only_a_body_can_be_held_back(fields: bytes, line: bytes, *, expects: bo
 def test_an_upgrade_is_ignored() -> None:
     wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     assert _head(wish).keep_alive
-    assert (
-        requests(b"GET / HTTP/1.1\r\nHost: a\r\n" + wish + b"\r\n" + CANARY).messages[1][0] == "GET /canary"
-    )
+    assert requests(b"GET / HTTP/1.1\r\nHost: a\r\n" + wish + b"\r\n" + CANARY).messages[1][0] == "GET /canary"
 
 
 def test_asterisk_is_for_options_and_old_clients_need_no_host() -> None:

@@ -22,9 +22,7 @@ def _cost_of_dribbling(size: int) -> float:
 def test_a_dribbled_head_costs_linear_time() -> None:
     small = min(_cost_of_dribbling(8 * 1024) for _ in range(3))
     large = min(_cost_of_dribbling(64 * 1024) for _ in range(2))
-    assert large < 24 * small, (
-        "eight times the bytes may cost eight times as much; quadratic would be 64 times"
-    )
+    assert large < 24 * small, "eight times the bytes may cost eight times as much; quadratic would be 64 times"
 
 
 def test_a_scanner_can_be_used_for_head_after_head() -> None:

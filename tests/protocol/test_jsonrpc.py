@@ -56,17 +56,12 @@ def test_messages_both_ways(data: bytes, message: Message) -> None:
 
 
 def test_order_space_and_unknown_members_do_not_matter() -> None:
-    data = (
-        b' {"x" : [1], "params" : {"a" : 1} ,\r\n"method" : "m\\u0031",'
-        b' "id" : 5 , "\\u006asonrpc":"2\\u002e0"}\n'
-    )
+    data = b' {"x" : [1], "params" : {"a" : 1} ,\r\n"method" : "m\\u0031", "id" : 5 , "\\u006asonrpc":"2\\u002e0"}\n'
     assert decode(data) == Request(5, "m1", b'{"a" : 1}')
 
 
 def test_an_error_answer_may_have_a_null_id() -> None:
-    assert decode(b'{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"m","more":2}}') == Failure(
-        None, 1, "m"
-    )
+    assert decode(b'{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":"m","more":2}}') == Failure(None, 1, "m")
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -177,9 +172,7 @@ def test_a_result_needs_an_id() -> None:
     assert refusal(b'{"jsonrpc":"2.0","result":{}}').code == INVALID_REQUEST
 
 
-@pytest.mark.parametrize(
-    "twin", [b'"id":2', b'"\\u0069d":2', b'"method":"y"', b'"params":{}', b'"jsonrpc":"2.0"']
-)
+@pytest.mark.parametrize("twin", [b'"id":2', b'"\\u0069d":2', b'"method":"y"', b'"params":{}', b'"jsonrpc":"2.0"'])
 def test_twin_members_of_the_envelope_are_refused(twin: bytes) -> None:
     assert refusal(b'{"jsonrpc":"2.0","id":1,"method":"x","params":{},%b}' % twin).code == PARSE_ERROR
 
@@ -187,9 +180,7 @@ def test_twin_members_of_the_envelope_are_refused(twin: bytes) -> None:
 def test_too_deep_is_a_parse_error() -> None:
     for depth in (200, 100_000):
         assert (
-            refusal(
-                b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":%b}}' % (b"[" * depth + b"]" * depth)
-            ).code
+            refusal(b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":%b}}' % (b"[" * depth + b"]" * depth)).code
             == PARSE_ERROR
         )
 
@@ -232,9 +223,7 @@ messages: st.SearchStrategy[Message] = (
     st.builds(Request, ids, methods, st.none() | objects)
     | st.builds(Notification, methods, st.none() | objects)
     | st.builds(Result, ids, objects)
-    | st.builds(
-        Failure, st.none() | ids, st.integers(-(10**20), 10**20), st.text(max_size=30), st.none() | objects
-    )
+    | st.builds(Failure, st.none() | ids, st.integers(-(10**20), 10**20), st.text(max_size=30), st.none() | objects)
 )
 
 

@@ -87,9 +87,7 @@ def refuse_constant(text: str) -> None:
     raise ValueError(text)
 
 
-@given(
-    st.sampled_from(BAD + GOOD), st.integers(0, 40), st.sampled_from([bytes([byte]) for byte in range(256)])
-)
+@given(st.sampled_from(BAD + GOOD), st.integers(0, 40), st.sampled_from([bytes([byte]) for byte in range(256)]))
 def test_we_are_as_strict_as_the_standard_library(case: bytes, at: int, extra: bytes) -> None:
     data = case[:at] + extra + case[at:]
     try:

@@ -29,9 +29,7 @@ def test_only_requests_that_exist_have_names_or_may_be_repeated() -> None:
     every = REQUESTS["legacy"] | REQUESTS["modern"]
     assert NAMED.keys() <= REQUESTS["modern"]
     assert every >= REPEATABLE
-    assert (
-        not {"tools/call", "initialize", "tasks/update", "tasks/cancel", "subscriptions/listen"} & REPEATABLE
-    )
+    assert not {"tools/call", "initialize", "tasks/update", "tasks/cancel", "subscriptions/listen"} & REPEATABLE
     assert not (NOTIFICATIONS["legacy"] | NOTIFICATIONS["modern"]) & every
 
 

@@ -147,9 +147,7 @@ class Connection:
             case "not-json" if self.streaming:
                 await self._send(_chunk(b"event: message\ndata: {nope\n\n"))
             case "not-json":
-                await self._send(
-                    _head(200, {"Content-Type": "application/json", "Content-Length": "5"}) + b"{nope"
-                )
+                await self._send(_head(200, {"Content-Type": "application/json", "Content-Length": "5"}) + b"{nope")
             case "wrong-id":
                 await self.reply(200, {"jsonrpc": "2.0", "id": "somebody else", "result": {}})
             case "endless-head":

@@ -107,9 +107,7 @@ class CountingServer:
             shown = self.counters if request.path == "/stats" else list(self.seen)
             return await connection.reply(200, shown)
         message: Json | None = json.loads(request.body) if request.body else None
-        self.seen.append(
-            {"verb": request.verb, "path": request.path, "headers": request.headers, "message": message}
-        )
+        self.seen.append({"verb": request.verb, "path": request.path, "headers": request.headers, "message": message})
         if self.script.eras != "legacy" and MODERN in (
             request.headers.get("mcp-protocol-version"),
             _version(message),

@@ -118,9 +118,7 @@ async def test_standing_streams_of_both_eras_hear_of_a_list_change() -> None:
     async with memory_client(server) as caller, memory_client(server) as old, memory_client(server) as new:
         session = await wire.open_session(caller)
         await old.send(wire.get_stream(session))
-        await new.send(
-            wire.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, id="s")
-        )
+        await new.send(wire.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, id="s"))
         await wait_until(lambda: server.counters["streams"] == 2)
         await caller.ask(wire.legacy("tools/call", wire.call("notify"), session=session))
         await old.head()

@@ -93,9 +93,7 @@ def legacy(
     )
 
 
-def initialize(
-    path: str = "/mcp", capabilities: Json | None = None, headers: Mapping[str, str] | None = None
-) -> bytes:
+def initialize(path: str = "/mcp", capabilities: Json | None = None, headers: Mapping[str, str] | None = None) -> bytes:
     """The first request of a legacy client."""
     params = {"protocolVersion": LEGACY, "capabilities": capabilities or {}, "clientInfo": CLIENT}
     return legacy("initialize", params, path=path, headers=headers)

@@ -411,6 +411,7 @@ async def test_half_a_tls_record_on_a_kept_connection_is_not_waited_for() -> Non
     async def half(visit: Visit) -> None:
         await visit.answer(SSE_HEAD)
         if visit.number == 0:
+            await trio.sleep(0.05)
             await visit.raw.send_all(b"\x17\x03\x03\x00\x20")
         await visit.gone()
 
