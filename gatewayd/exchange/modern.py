@@ -77,7 +77,7 @@ async def offer_instead(error: RpcError, call: Call) -> RpcError:
 
 
 def _caller(call: Call) -> Caller:
-    """Who is behind the request. `Mcp-Param-*` fields go on untouched; the upstream compares them with the body."""
+    """Who is behind the request. `Mcp-Param-*` fields go on untouched: the upstream knows what to compare them with."""
     head = call.head
     seen: set[bytes] = set()
     fields = call.trace_fields()

@@ -6,6 +6,7 @@ import enum
 import math
 import select
 from contextlib import suppress
+from typing import cast
 
 import trio
 
@@ -226,7 +227,7 @@ UNREADABLE = RequestHead("POST", "/", (), 0, False, False, False)
 
 async def _hang_up(stream: trio.abc.Stream) -> None:
     """Return when the peer has closed, without reading; for streams that cannot tell, never."""
-    below = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    below = cast("trio.SSLStream[TcpStream]", stream).transport_stream if isinstance(stream, trio.SSLStream) else stream
     if not isinstance(below, TcpStream):
         await trio.sleep_forever()
     poll = select.poll()

@@ -29,6 +29,9 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _NUMBER: Final = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]{1,18}))?")
 
+_NOT_MIRRORED: Final = (b"{", b"[")
+"""What a value begins with that has no form in a header."""
+
 _SUBSCHEMAS: Final = frozenset(
     {
         *("items", "contains", "unevaluatedItems", "additionalItems", "additionalProperties", "propertyNames"),
@@ -57,7 +60,7 @@ class Annotation:
     """The type that the schema gives it."""
 
 
-def annotations(input_schema: bytes) -> tuple[Annotation, ...]:
+def read_annotations(input_schema: bytes) -> tuple[Annotation, ...]:
     """What a tool's input schema says about headers; empty for nearly every tool.
 
     `input_schema` is text that `jsontext.check` has passed, as a part of some message. Raises `AnnotationError` where
@@ -97,12 +100,11 @@ def check(wanted: Sequence[Annotation], arguments: bytes | None, fields: Sequenc
             value = body.value(annotation.path)
         except JsonError as error:
             raise _mismatch(name, f"cannot be compared: {error.reason}") from None
-        if value is None or value == b"null":
+        if value is None or value == b"null" or value.startswith(_NOT_MIRRORED):
             if mirrored:
-                raise _mismatch(name, "is present, but the argument is not")
+                raise _mismatch(name, "is present, but there is no such argument")
         elif not mirrored:
-            if value[:1] not in b"{[":
-                raise _mismatch(name, "is missing, but the argument is not")
+            raise _mismatch(name, "is missing, but the argument is not")
         elif not _equal(annotation.kind, value, _decoded(name, mirrored[0])):
             raise _mismatch(name, "differs from the argument")
 
@@ -111,7 +113,8 @@ class _Body:
     """The arguments, looked into no further than needed, and at no object twice."""
 
     def __init__(self, arguments: bytes | None) -> None:
-        self._levels: dict[Path, Mapping[str, bytes]] = {(): _level(arguments)}
+        self._arguments = arguments
+        self._levels: dict[Path, Mapping[str, bytes]] = {}
 
     def value(self, path: Path) -> bytes | None:
         """The JSON text of one value; None where there is none. Raises `JsonError`: a name on the way occurs twice."""
@@ -120,15 +123,13 @@ class _Body:
     def _level(self, path: Path) -> Mapping[str, bytes]:
         level = self._levels.get(path)
         if level is None:
-            level = self._levels[path] = _level(self.value(path))
+            raw = self.value(path) if path else self._arguments
+            try:
+                level = {} if raw is None else members(raw)
+            except NotAnObject:
+                level = {}
+            self._levels[path] = level
         return level
-
-
-def _level(raw: bytes | None) -> Mapping[str, bytes]:
-    try:
-        return {} if raw is None else members(raw)
-    except NotAnObject:
-        return {}
 
 
 def _positions(schema: object) -> Iterator[tuple[Path | None, Mapping[str, Any]]]:
@@ -144,12 +145,11 @@ def _positions(schema: object) -> Iterator[tuple[Path | None, Mapping[str, Any]]
             for keyword, value in position.items():
                 if keyword in _SUBSCHEMAS:
                     waiting.append((None, value))
-                elif isinstance(value, dict) and (keyword == "properties" or keyword in _NAMED_SUBSCHEMAS):
-                    reachable = path is not None and keyword == "properties"
+                elif isinstance(value, dict) and keyword == "properties":
                     named = cast(dict[str, object], value)
-                    waiting += [
-                        ((*path, name) if reachable and path is not None else None, sub) for name, sub in named.items()
-                    ]
+                    waiting += [(None if path is None else (*path, name), sub) for name, sub in named.items()]
+                elif isinstance(value, dict) and keyword in _NAMED_SUBSCHEMAS:
+                    waiting += [(None, sub) for sub in cast(dict[str, object], value).values()]
 
 
 def _annotation(path: Path | None, position: Mapping[str, Any]) -> Annotation:

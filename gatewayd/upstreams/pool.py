@@ -6,7 +6,7 @@ import select
 import ssl
 from collections import deque
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, cast
 
 import attrs
 import trio
@@ -180,9 +180,10 @@ class Pool:
 
 def _cause(error: BaseException) -> str:
     """What is behind Trio's "all attempts to connect failed"."""
-    while isinstance(error.__cause__, OSError | ExceptionGroup):
-        error = error.__cause__
-    return "; ".join(map(str, error.exceptions)) if isinstance(error, ExceptionGroup) else str(error)
+    cause = error.__cause__
+    if isinstance(cause, ExceptionGroup):
+        return "; ".join(str(each) for each in cast("ExceptionGroup[Exception]", cause).exceptions)
+    return str(cause or error)
 
 
 async def _state(connection: PooledConnection) -> State:

@@ -71,7 +71,8 @@ class Upstream(Protocol):
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
         """Send a modern request of revision `version` about `name` (tool, prompt, URI; None where there is none).
 
-        Raises `UpstreamError`; `WrongEra` when the service speaks legacy revisions only.
+        Raises `UpstreamError`; `WrongEra` when the service speaks legacy revisions only; `RpcError`, with nothing sent,
+        when `Mcp-Param-*` and arguments disagree and the transport has no headers for the service to see it itself.
         """
         ...
 

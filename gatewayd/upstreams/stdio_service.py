@@ -28,6 +28,7 @@ from gatewayd.upstreams.processes import Processes, open_processes
 from gatewayd.upstreams.service import Caller, Opened, Usage
 from gatewayd.upstreams.stdio import StdioConnection
 from gatewayd.upstreams.stdio_session import Hub, StdioLegacyPeer
+from gatewayd.upstreams.tool_headers import CALL, ToolHeaders
 
 Key = tuple[str, ...]
 
@@ -42,6 +43,7 @@ class StdioUpstream:
         self._processes = processes
         self._nursery = nursery
         self._eras = EraMemory()
+        self._tools = ToolHeaders(service.name, service.timeouts.connect, service.max.response)
         self._hubs: dict[StdioConnection, Hub] = {}
         self._sessions = 0
 
@@ -51,6 +53,8 @@ class StdioUpstream:
         await self._eras.require_modern(lambda: self._probe(key))
         lease = await self._processes.connection(key, _discover)
         try:
+            if message.method == CALL and name is not None:
+                await self._tools.check(message, name, caller.fields, lease.connection)
             return LeasedAnswer(await lease.connection.request(message), lease)
         except BaseException:
             lease.release()

@@ -1,7 +1,7 @@
 """Which tools of a stdio service mirror arguments into HTTP headers, learned from its own list of tools.
 
 Over HTTP the upstream compares `Mcp-Param-*` with the body. A process never sees the headers: there the gateway is
-the HTTP server, and the comparing is its duty (MCP 2026-07-28, Streamable HTTP, custom headers).
+the HTTP server, and comparing is its duty (MCP 2026-07-28, Streamable HTTP, custom headers).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import trio
 
 from gatewayd.protocol.jsonrpc import Failure, Request, Result, RpcError
 from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
-from gatewayd.protocol.param_headers import Annotation, AnnotationError, annotations, check
-from gatewayd.upstreams.channel import UpstreamBroke, UpstreamDied, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gatewayd.protocol.param_headers import Annotation, AnnotationError, check, read_annotations
+from gatewayd.upstreams.channel import UpstreamBroke, UpstreamDied, UpstreamError, UpstreamUnreachable
 from gatewayd.upstreams.eras import discover_request
 from gatewayd.upstreams.stdio import StdioConnection
 
@@ -32,19 +32,16 @@ AGAIN = 1.0
 """Seconds between two lists, however many calls have a reason to ask: an unknown tool, a header that does not fit."""
 MOST_PAGES = 100
 MOST_TOOLS = 10_000
-"""Tools that are kept in mind. No model is given a hundredth of them."""
+"""On all pages. No model is given a hundredth of them."""
 
 Known = Mapping[str, Sequence[Annotation]]
 _ENVELOPE: Final = members(discover_request().params or b"{}")
-"""What every request needs that the gateway makes on its own behalf."""
+"""What a request needs that the gateway makes on its own behalf."""
 
 
 @attrs.define(eq=False)
 class ToolHeaders:
-    """What is known of the tools of service `service`.
-
-    A list has `patience` seconds, and at most `limit` bytes over all pages.
-    """
+    """What is known of the tools of one service. A list has `patience` seconds, and `limit` bytes over all pages."""
 
     service: str
     patience: float
@@ -65,8 +62,8 @@ class ToolHeaders:
 
         Passes what cannot be judged: a tool that is not listed, or whose annotations are invalid, and everything
         while there is no list. One list, over `connection`, serves all calls that wait for it; who is cancelled
-        leaves the asking to the next. Nobody is refused by a list of more than `AGAIN` seconds ago, unless there is no
-        newer one: the client may know of a change before we do.
+        leaves the asking to the next. Before anybody is refused the tools are listed again, unless that was just done:
+        the client may know of a change before we do.
 
         Raises `RpcError` (`HEADER_MISMATCH`, status 400).
         """
@@ -83,7 +80,7 @@ class ToolHeaders:
 
     async def _refreshed(self, tool: str, connection: StdioConnection) -> Sequence[Annotation]:
         """What is known of a tool after a list, if it was time for one."""
-        if trio.current_time() >= self._again or self._listing.locked():
+        if trio.current_time() >= self._again:
             async with self._listing:
                 if trio.current_time() >= self._again:
                     await self._refresh(connection)
@@ -91,32 +88,64 @@ class ToolHeaders:
 
     async def _refresh(self, connection: StdioConnection) -> None:
         """List the tools. If that fails, what was known is kept."""
-        began = trio.current_time()
-        wait = REMEMBER
+        wait, failure = AGAIN, None
         try:
             with trio.fail_after(self.patience):
                 self._known = await self._list(connection)
-            wait = AGAIN
         except (UpstreamDied, UpstreamUnreachable) as error:
-            wait = AGAIN  # the next process may well answer
-            self._note(error.reason)
-        except UpstreamError as error:
-            self._note(error.reason)
-        except JsonError as error:
-            self._note(error.reason)
+            failure = error.reason  # which the next process may do better
+        except (UpstreamError, JsonError) as error:
+            wait, failure = REMEMBER, error.reason
         except trio.TooSlowError:
-            self._note("no answer in time")
-        self._again = trio.current_time() + wait
-        self._old = max(began + REMEMBER, self._again)
+            wait, failure = REMEMBER, f"no list within {self.patience:g} s"
+        now = trio.current_time()
+        self._again, self._old = now + wait, now + REMEMBER
+        if failure is not None:
+            log.debug("tools not listed", service=self.service, reason=failure)
 
     async def _list(self, connection: StdioConnection) -> Known:
+        """All pages. Raises `UpstreamError`; `JsonError` where a page says something twice."""
         known: dict[str, Sequence[Annotation]] = {}
-        cursors: set[str] = set()
-        params, size = _ENVELOPE, 0
-        for _ in range(MOST_PAGES):
-            result = await self._ask(connection, Request(next(self._ids), "tools/list", encode_members(params)))
-            size += len(result)
-            if size > self.limit or len(known) > MOST_TOOLS: ...
-            page = members(result)
-            ...
-        raise UpstreamBroke("the list of tools does not end")
+        params, cursors, size, count = _ENVELOPE, set[str](), 0, 0
+        while True:
+            page = await self._page(connection, params)
+            tools = _elements(page.get("tools", b"null"))
+            size += sum(len(raw) for raw in page.values())
+            count += len(tools)
+            if size > self.limit or count > MOST_TOOLS:
+                raise UpstreamBroke("the list of tools is too long")
+            known.update(self._tool(members(tool)) for tool in tools)
+            cursor = string(page.get("nextCursor", b"null"))
+            if cursor is None:
+                return known
+            if cursor in cursors or len(cursors) >= MOST_PAGES - 1:
+                raise UpstreamBroke("the list of tools does not end")
+            cursors.add(cursor)
+            params = {**_ENVELOPE, "cursor": text(cursor)}
+
+    async def _page(self, connection: StdioConnection, params: Mapping[str, bytes]) -> Mapping[str, bytes]:
+        answer = await connection.request(Request(next(self._ids), "tools/list", encode_members(params)))
+        try:
+            while (message := await answer.receive()) is not None:
+                if isinstance(message, Result):
+                    return members(message.result)
+                if isinstance(message, Failure):
+                    raise UpstreamBroke(f"the service refused, with code {message.code}")
+        finally:
+            await answer.aclose()
+        raise UpstreamBroke("the service did not answer")
+
+    def _tool(self, tool: Mapping[str, bytes]) -> tuple[str, Sequence[Annotation]]:
+        name = string(tool.get("name", b"null")) or ""
+        try:
+            return name, read_annotations(tool.get("inputSchema", b"{}"))
+        except AnnotationError as error:
+            log.debug("headers of a tool not checked", service=self.service, tool=name[:100], reason=str(error))
+            return name, ()
+
+
+def _elements(raw: bytes) -> list[bytes]:
+    try:
+        return [bytes(element) for element in msgspec.json.decode(raw, type=list[msgspec.Raw])]
+    except msgspec.ValidationError:
+        raise UpstreamBroke("the service listed no tools") from None

@@ -9,17 +9,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import pytest
 import trio
 
+from gatewayd.protocol.http1 import encode_request_head
 from gatewayd.protocol.jsonrpc import Failure, Id, Message, Request, Result
 from gatewayd.routes.secret import Secret
 from gatewayd.routes.table import Bounds, HttpTarget, Service, Timeouts
-from gatewayd.upstreams.channel import Answer
+from gatewayd.upstreams.answer import send
+from gatewayd.upstreams.channel import Answer, UpstreamError
 from gatewayd.upstreams.http import HttpUpstream
+from gatewayd.upstreams.pool import Pool, PooledConnection
 from tests.support.counting_http import Connection, Incoming, Lost
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+GET = encode_request_head("GET", "/", [(b"host", b"x")])
 ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -133,7 +138,7 @@ class Origin:
     async def wait_open(self, count: int) -> None:
         """Wait until so many connections are open."""
         with trio.fail_after(10):
-            while self.open != count:  # noqa: ASYNC110
+            while self.open != count:
                 await trio.sleep(0.001)
 
 
@@ -175,6 +180,9 @@ async def open_upstream(
         await origin.wait_open(0)
 
 
+CALL = Request(7, "tools/call")
+
+
 async def messages(answer: Answer) -> list[Message]:
     """All messages of an answer, which is closed."""
     received: list[Message] = []
@@ -192,3 +200,26 @@ async def ask(upstream: HttpUpstream, ident: int = 7, method: str = "tools/call"
     last = (await messages(await upstream.post(Request(ident, method), ())))[-1]
     assert isinstance(last, Result | Failure)
     return last
+
+
+async def echo(visit: Visit) -> None:
+    """Answers for ever."""
+    while True:
+        await visit.answer(reply(b"{}"))
+
+
+async def use(pool: Pool) -> PooledConnection:
+    """Ask for something small, and read the answer to its end."""
+    connection = await send(pool, await pool.acquire(), "GET", GET)
+    while connection.reader.next_head() is None:
+        connection.reader.feed(await connection.stream.receive_some())
+    return connection
+
+
+async def refusal(upstream: HttpUpstream, message: Request = CALL, *, in_session: bool = False) -> UpstreamError:
+    """How a request fails; nothing may stay open behind it."""
+    answer = await upstream.post(message, (), in_session=in_session)
+    with pytest.raises(UpstreamError) as caught:
+        await messages(answer)
+    assert upstream.pool.open == 0
+    return caught.value
