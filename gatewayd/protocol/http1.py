@@ -201,6 +201,11 @@ class ResponseReader:
         return idle and self._reusable and self._refusal is None
 
     @property
+    def receiving(self) -> bool:
+        """Whether the body of an answer was begun and not yet taken to its `END`."""
+        return self._phase is _Phase.BODY
+
+    @property
     def buffered(self) -> int:
         """Bytes that wait to be taken."""
         return len(self._buffer)

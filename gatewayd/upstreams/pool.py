@@ -194,7 +194,7 @@ async def _state(connection: PooledConnection) -> State:
     """
     reader = connection.reader
     try:
-        if not reader.complete and not _at_end(reader):
+        if reader.receiving and not _at_end(reader):
             if not connection.readable():
                 return "unfinished"
             with trio.move_on_after(PEEK) as peek:

@@ -126,14 +126,12 @@ class ToolHeaders:
     async def _page(self, connection: StdioConnection, params: Mapping[str, bytes]) -> Mapping[str, bytes]:
         answer = await connection.request(Request(next(self._ids), "tools/list", encode_members(params)))
         try:
-            while (message := await answer.receive()) is not None:
-                if isinstance(message, Result):
-                    return members(message.result)
-                if isinstance(message, Failure):
-                    raise UpstreamBroke(f"the service refused, with code {message.code}")
+            while not isinstance(message := await answer.receive(), Result):
+                if message is None or isinstance(message, Failure):
+                    raise UpstreamBroke("the service has no list", "" if message is None else f"code {message.code}")
+            return members(message.result)
         finally:
             await answer.aclose()
-        raise UpstreamBroke("the service did not answer")
 
     def _tool(self, tool: Mapping[str, bytes]) -> tuple[str, Sequence[Annotation]]:
         name = string(tool.get("name", b"null")) or ""

@@ -85,5 +85,5 @@ def descriptors() -> int:
 async def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Wait for something that happens in another process, where no event can be waited for."""
     with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await trio.sleep(0.01)

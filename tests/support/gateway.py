@@ -76,7 +76,7 @@ class Gateway:
     async def wait_event(self, event: str, count: int = 1) -> list[wire.Json]:
         """Wait until the log has so many lines of that event, and return them."""
         with trio.fail_after(PATIENCE):
-            while len(found := self.events(event)) < count:  # noqa: ASYNC110 - another process writes it
+            while len(found := self.events(event)) < count:
                 await trio.sleep(0.02)
         return found
 

@@ -31,7 +31,7 @@ class AtRest:
 async def wait_until(true: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Look again and again. Raises `trio.TooSlowError`."""
     with trio.fail_after(seconds):
-        while not true():  # noqa: ASYNC110 - what is looked at cannot set our events
+        while not true():
             await trio.sleep(LOOK_AGAIN)
 
 

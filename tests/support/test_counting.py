@@ -75,7 +75,7 @@ async def test_the_official_client_is_content(kind: Kind, mode: Mode) -> None:
             assert json.loads(await text_of(client, "ask", message="Well?"))["content"] == {"answer": "Well?"}
             with trio.move_on_after(0.2):
                 await client.call_tool("hang", {})
-            while json.loads(await text_of(client, "stats"))["cancelled"] != 1:  # noqa: ASYNC110 - it is asked
+            while json.loads(await text_of(client, "stats"))["cancelled"] != 1:
                 await trio.sleep(0.01)
             assert json.loads(await text_of(client, "stats"))["in_flight"] == 1  # itself
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
+from gatewayd.protocol.jsonrpc import Failure, Notification, Result
 from gatewayd.upstreams.answer import GOODBYE
 from gatewayd.upstreams.channel import (
     SessionLost,
@@ -36,8 +36,6 @@ from tests.upstreams.origin import (
 
 LIMIT = 10_000
 NOTE = b'{"jsonrpc":"2.0","method":"notifications/message","params":{"n":%d}}'
-CALL = Request(7, "tools/call")
-READ = Request(7, "tools/list")
 
 
 async def test_a_json_answer_is_one_message_and_leaves_its_connection() -> None:

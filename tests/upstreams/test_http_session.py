@@ -15,6 +15,7 @@ from gatewayd.upstreams.http_session import FAREWELL, HttpLegacyPeer
 from tests.support.counting_http import Incoming
 from tests.upstreams.origin import (
     ACCEPTED,
+    CALL,
     LAST_CHUNK,
     SSE_HEAD,
     Visit,
@@ -27,7 +28,6 @@ from tests.upstreams.origin import (
 )
 
 VERSION = "2025-06-18"
-CALL = Request(7, "tools/call")
 NOTE = b'{"jsonrpc":"2.0","method":"notifications/message","params":{}}'
 
 

@@ -1,0 +1,251 @@
+"""Sessions that share a process: who gets what it says unasked, and what happens when it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+import trio
+
+from gatewayd.protocol.codes import METHOD_NOT_FOUND
+from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
+from gatewayd.routes.table import Bounds
+from gatewayd.upstreams import outbox
+from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamDied
+from gatewayd.upstreams.entry import Lease
+from gatewayd.upstreams.stdio import StdioConnection, open_stdio
+from gatewayd.upstreams.stdio_session import WAITING, Hub, StdioLegacyPeer
+from tests.support.children import python
+
+SAYING = """
+import json, sys
+heard = []
+for line in sys.stdin:
+    message = json.loads(line)
+    heard.append({key: message.get(key) for key in ("id", "method", "error") if key in message})
+    params = message.get("params") or {}
+    if message.get("method") == "report":
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {"heard": heard}}), flush=True)
+    for reply in params.get("say", []):
+        sys.stdout.write(reply + chr(10))
+    sys.stdout.flush()
+    if params.get("end"):
+        break
+"""
+"""Says what it is told to say, and on `report` what it has heard."""
+
+DEAF = """
+import sys, time
+line = sys.stdin.readline()
+time.sleep(0.5)
+print('{"jsonrpc":"2.0","id":"q","method":"roots/list"}')
+print('{"jsonrpc":"2.0","method":"notifications/message"}', flush=True)
+time.sleep(600)
+"""
+"""Reads one line; then asks, and goes on speaking, but reads nothing more."""
+
+NOTE = '{"jsonrpc":"2.0","method":"notifications/message","params":{"n":%d}}'
+ASK = '{"jsonrpc":"2.0","id":"%s","method":"elicitation/create","params":{}}'
+QUESTION = Request("q", "elicitation/create", b"{}")
+
+
+@attrs.define(eq=False)
+class Table:
+    """A process, and the sessions around it."""
+
+    connection: StdioConnection
+    hub: Hub
+    released: list[StdioLegacyPeer] = attrs.field(factory=list[StdioLegacyPeer])
+    ids: int = 100
+
+    def session(self) -> StdioLegacyPeer:
+        peers: list[StdioLegacyPeer] = []
+        lease = Lease(self.connection, b"{}", lambda: self.released.append(peers[0]))
+        peers.append(StdioLegacyPeer(lease, self.hub))
+        return peers[0]
+
+    async def say(self, *lines: str, end: bool = False) -> None:
+        """Have the process say something that belongs to no request."""
+        params = json.dumps({"say": lines, "end": end}).encode()
+        await self.connection.send(Notification("say", params))
+
+    async def call(self, peer: StdioLegacyPeer, *lines: str) -> Answer:
+        """A request that stays open, and has the process say something."""
+        self.ids += 1
+        return await peer.request(Request(self.ids, "tools/call", json.dumps({"say": lines}).encode()))
+
+    async def heard(self) -> list[dict[str, object]]:
+        """What the process has heard so far."""
+        self.ids += 1
+        answer = await self.connection.request(Request(self.ids, "report"))
+        with trio.fail_after(10):
+            while not isinstance(message := await answer.receive(), Result):
+                pass
+        told: list[dict[str, object]] = json.loads(message.result)["heard"]
+        return told
+
+
+@asynccontextmanager
+async def open_table(script: str = SAYING, bounds: Bounds | None = None) -> AsyncIterator[Table]:
+    async with open_stdio(python(script), name="x", bounds=bounds or Bounds()) as connection:
+        hub = Hub(connection, 1_000_000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.run)
+            yield Table(connection, hub)
+            nursery.cancel_scope.cancel()
+
+
+async def stream(peer: StdioLegacyPeer) -> Answer:
+    answer = await peer.listen()
+    assert answer is not None
+    return answer
+
+
+async def receive(answer: Answer, count: int = 1) -> list[Message]:
+    received: list[Message] = []
+    with trio.fail_after(10):
+        while len(received) < count:
+            message = await answer.receive()
+            assert message is not None
+            received.append(message)
+    return received
+
+
+def notes(*numbers: int) -> list[Message]:
+    return [Notification("notifications/message", b'{"n":%d}' % number) for number in numbers]
+
+
+async def nothing_more(answer: Answer) -> None:
+    with trio.move_on_after(0.1) as waited:
+        await answer.receive()
+    assert waited.cancelled_caught
+
+
+async def test_news_is_for_every_session() -> None:
+    async with open_table() as t:
+        streams = [await stream(t.session()) for _ in range(3)]
+        await t.say(NOTE % 1, NOTE % 2)
+        for each in streams:
+            assert await receive(each, 2) == notes(1, 2)
+
+
+async def test_news_waits_for_a_session_that_does_not_listen_yet() -> None:
+    async with open_table() as t:
+        late = t.session()
+        await t.say(NOTE % 1)
+        early = await stream(t.session())
+        await t.say(NOTE % 2)
+        assert (await receive(early))[-1] in notes(1, 2)
+        assert await receive(await stream(late)) == notes(1)
+
+
+async def test_who_does_not_listen_misses_the_newest_and_takes_nothing_from_others() -> None:
+    async with open_table() as t:
+        listening = await stream(t.session())
+        silent = t.session()
+        await t.say(*(NOTE % number for number in range(WAITING + 10)))
+        await t.say(NOTE % 999)
+        received = await receive(listening, WAITING)
+        assert received == notes(*range(WAITING))
+        held = await stream(silent)
+        assert await receive(held, WAITING) == notes(*range(WAITING))
+        await nothing_more(held)
+
+
+async def test_a_question_goes_with_the_newest_running_call() -> None:
+    async with open_table() as t:
+        first, second = t.session(), t.session()
+        standing = await stream(first)
+        older = await t.call(first)
+        newer = await t.call(second, ASK % "q")
+        assert await receive(newer) == [QUESTION]
+        await nothing_more(older)
+        await nothing_more(standing)
+        await newer.aclose()
+        await t.say(ASK % "q")
+        assert await receive(older) == [QUESTION]
+
+
+async def test_without_a_call_a_question_goes_to_the_newest_session_that_listens() -> None:
+    async with open_table() as t:
+        first, second, third = [t.session() for _ in range(3)]
+        one, two = await stream(first), await stream(second)
+        await t.say(ASK % "q")
+        assert await receive(two) == [QUESTION]
+        await nothing_more(one)
+        await two.aclose()
+        await t.say(ASK % "q")
+        assert await receive(one) == [QUESTION]
+        await nothing_more(await stream(third))
+
+
+async def test_a_question_that_nobody_can_hear_is_refused() -> None:
+    async with open_table() as t:
+        t.session()
+        await t.say(ASK % "q")
+        with trio.fail_after(10):
+            while not (refused := [heard for heard in await t.heard() if heard.get("id") == "q"]):
+                pass
+        assert [heard["error"] for heard in refused] == [
+            {"code": METHOD_NOT_FOUND, "message": "no client is there to be asked"}
+        ]
+
+
+async def test_an_answer_and_news_of_the_client_reach_the_process_but_initialized_does_not() -> None:
+    async with open_table() as t:
+        peer = t.session()
+        await peer.send(Notification("notifications/initialized"))
+        await peer.send(Notification("notifications/roots/list_changed"))
+        await peer.send(Failure("q", -1, "no"))
+        assert await t.heard() == [
+            {"method": "notifications/roots/list_changed"},
+            {"id": "q", "error": {"code": -1, "message": "no"}},
+            {"id": t.ids, "method": "report"},
+        ]
+
+
+async def test_a_session_that_ends_leaves_the_process_to_the_others() -> None:
+    async with open_table() as t:
+        leaving, staying = t.session(), t.session()
+        ended, standing = await stream(leaving), await stream(staying)
+        await leaving.aclose()
+        await leaving.aclose()
+        with trio.fail_after(5):
+            assert await ended.receive() is None
+        assert t.released == [leaving]
+        await t.say(NOTE % 1, ASK % "q")
+        assert await receive(standing, 2) == [*notes(1), QUESTION]
+
+
+async def test_when_the_process_ends_the_sessions_are_lost() -> None:
+    async with open_table() as t:
+        peer = t.session()
+        standing = await stream(peer)
+        running = await t.call(peer)
+        await t.say(NOTE % 1, end=True)
+        assert await receive(standing) == notes(1)
+        with trio.fail_after(10):
+            assert await standing.receive() is None
+            with pytest.raises(UpstreamDied):
+                await running.receive()
+            await t.connection.wait_closed()
+        for lost in (t.call(peer), peer.send(Notification("x")), peer.listen()):
+            with pytest.raises(SessionLost):
+                await lost
+        await peer.send(Notification("notifications/initialized"))
+        await peer.aclose()
+        assert t.released == [peer]
+
+
+async def test_a_process_that_does_not_read_is_still_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "WRITE_DEADLINE", 0.2)
+    async with open_table(DEAF, Bounds(request=1000)) as t:
+        standing = await stream(t.session())
+        await standing.aclose()  # it hears, but cannot be asked
+        await t.connection.send(Notification("x"))
+        await t.connection.send(Notification("y", b'{"x":"%b"}' % (b"y" * 200_000)))
+        assert not t.connection._outbox.fits(1000)
+        assert await receive(standing) == [Notification("notifications/message")]
