@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 import trio
@@ -19,6 +19,8 @@ from gatewayd.protocol.versions import Era
 
 End = Literal["disconnected", "timed out", "not reading", "cancelled by client", "session ended", "drained"]
 """Why a call was ended before its answer."""
+GONE: Final = frozenset({"disconnected", "not reading"})
+"""Nobody takes an answer any more."""
 
 
 @attrs.define(eq=False)
@@ -68,8 +70,11 @@ class Call:
         return fields
 
     def end(self, reason: End) -> None:
-        """Cancel the call's work. Only the first reason counts."""
-        if self.ended is None:
+        """Cancel the call's work. Only the first reason counts.
+
+        An answer on its way is cut for no reason but a client that does not take it: half an answer helps nobody.
+        """
+        if self.ended is None and (not self.reply.finished or reason in GONE):
             self.ended = reason
             self.scope.cancel()
 

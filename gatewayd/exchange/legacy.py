@@ -68,7 +68,7 @@ class Legacy:
             match message:
                 case None if call.head.method == "DELETE":
                     await self._registry.end(session)
-                    await call.http.send(204, (), b"")
+                    await call.reply.accept(204)
                     return "ok"
                 case None:
                     return await self._listen(call, session)

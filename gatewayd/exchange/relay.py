@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 from gatewayd.exchange.call import Call
@@ -41,6 +42,7 @@ async def relay(call: Call, hop: Hop, answer: Answer, translate: Translate, fini
         if isinstance(message, Result | Failure):
             final = hop.final(message if finish is None else finish(message))
             status = STATUS.get(final.code, 200) if call.era == "modern" and isinstance(final, Failure) else 200
+            call.set_deadline(math.inf)  # the service has kept its; now the patience with the client counts
             await call.reply.finish(encode(final), status)
             return "error" if isinstance(final, Failure) else "ok"
         translated = await translate(message)

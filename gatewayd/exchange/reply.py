@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
+import trio
+
 from gatewayd.protocol.eventstream import comment, encode_event
 
 Field = tuple[bytes, bytes]
@@ -71,6 +73,7 @@ class RpcReply:
     async def stream(self) -> None:
         """Commit to an event stream now."""
         if not self._streaming:
+            await trio.lowlevel.checkpoint_if_cancelled()  # a stream that was committed to has a head
             self._streaming = True
             await self._http.start(200, (*EVENT_STREAM, *self._fields))
 
@@ -87,23 +90,28 @@ class RpcReply:
 
     async def finish(self, message: bytes, status: int = 200) -> None:
         """Send the final message; `status` counts only where no stream has begun."""
-        self.finished = True
+        await self._begin_last()
         if self._streaming:
             await self._http.write(encode_event(message))
             await self._http.end()
         else:
             await self._http.send(status, (JSON, *self._fields), message)
 
-    async def accept(self) -> None:
-        """202 without a body: a notification or an answer was taken."""
-        self.finished = True
-        await self._http.send(202, self._fields, b"")
+    async def accept(self, status: int = 202) -> None:
+        """An answer without a body: 202 where a notification or an answer was taken."""
+        await self._begin_last()
+        await self._http.send(status, self._fields, b"")
 
     async def finish_without_answer(self) -> None:
         """End the stream with no final message: what the legacy eras want after a cancellation."""
-        self.finished = True
+        await self._begin_last()
         await self.stream()
         await self._http.end()
+
+    async def _begin_last(self) -> None:
+        """From here on the call is not ended any more, as long as its client reads: see `Call.end`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self.finished = True
 
     @property
     def streaming(self) -> bool:

@@ -23,6 +23,7 @@ class Http1Reply:
 
     __slots__ = (
         "_chunked",
+        "_cut",
         "_fields",
         "_head_only",
         "_stream",
@@ -44,6 +45,7 @@ class Http1Reply:
         self._fields = tuple(fields)
         self._turn: trio.lowlevel.ParkingLot | None = None
         self._writing = False
+        self._cut = False
         self.started = False
         self.complete = False
         """Whether the whole answer was written."""
@@ -92,6 +94,9 @@ class Http1Reply:
             await self._turn.park()
         if self.complete:  # a keep-alive that waited while the last word was said
             return
+        if self._cut:
+            raise trio.BrokenResourceError("an earlier part was cut short: what follows would be taken for its rest")
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._writing = True
         now = trio.current_time()
         self.writing_since = now
@@ -100,6 +105,7 @@ class Http1Reply:
             self.wrote_at = now
         except BaseException:
             self.reusable = False
+            self._cut = True
             raise
         finally:
             self._writing = False

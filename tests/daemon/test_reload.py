@@ -236,6 +236,6 @@ async def test_signals_that_come_together_end_in_the_last_file(tmp_path: Path, s
             daemon.write(web + route("/mcp", "web") + route(f"/extra-{number}", "web"))
             daemon.send(signal.SIGHUP)
         with trio.fail_after(10):
-            while await daemon.call("/extra-9") != 200:  # noqa: ASYNC110 - from outside there is no event
+            while await daemon.call("/extra-9") != 200:
                 await trio.sleep(0.02)
         assert await daemon.call("/extra-0") == 404

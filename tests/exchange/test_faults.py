@@ -115,12 +115,15 @@ async def test_bytes_behind_an_answer_spoil_the_connection_only(autojump_clock: 
 
 @pytest.mark.parametrize("ending", [b"", b"Connection: close\r\n"])
 async def test_a_connection_that_the_upstream_gave_up_is_replaced(ending: bytes, autojump_clock: MockClock) -> None:
-    async with open_raw_upstream() as upstream:
-        async with open_gateway(simple_table(upstream.port)) as gateway, gateway.connect_http1() as client:
-            upstream.answer = [GOOD.replace(b"\r\n\r\n", b"\r\n" + ending + b"\r\n", 1), CLOSE]
-            for _ in range(3):
-                assert (await call(client)).status == 200
-                await trio.testing.wait_all_tasks_blocked()
+    async with (
+        open_raw_upstream() as upstream,
+        open_gateway(simple_table(upstream.port)) as gateway,
+        gateway.connect_http1() as client,
+    ):
+        upstream.answer = [GOOD.replace(b"\r\n\r\n", b"\r\n" + ending + b"\r\n", 1), CLOSE]
+        for _ in range(3):
+            assert (await call(client)).status == 200
+            await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_an_upstream_that_is_not_there(autojump_clock: MockClock) -> None:
@@ -150,13 +153,16 @@ async def test_a_failure_in_mid_stream_is_the_last_event(autojump_clock: MockClo
 
 async def test_progress_of_another_call_is_dropped(autojump_clock: MockClock) -> None:
     progress = b'{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":77,"progress":1}}'
-    async with open_raw_upstream() as upstream:
-        async with open_gateway(simple_table(upstream.port)) as gateway, gateway.connect_http1() as client:
-            upstream.answer = [STREAM, event(progress), event(RESULT), CLOSE]
-            await client.send(wire.modern("tools/call", wire.call("any"), progress="p"))
-            reply = await client.reply()
-            assert "result" in reply.json()
-            assert b"progressToken" not in reply.body
+    async with (
+        open_raw_upstream() as upstream,
+        open_gateway(simple_table(upstream.port)) as gateway,
+        gateway.connect_http1() as client,
+    ):
+        upstream.answer = [STREAM, event(progress), event(RESULT), CLOSE]
+        await client.send(wire.modern("tools/call", wire.call("any"), progress="p"))
+        reply = await client.reply()
+        assert "result" in reply.json()
+        assert b"progressToken" not in reply.body
 
 
 INJECTED = ["a\nevent: x", "a\r\rdata: {}", "a\r\n\r\ndata: {}", "\u2028\u2029\x85", "\0\x1b[31m", "id: 1\nretry: 1"]
@@ -166,24 +172,30 @@ INJECTED = ["a\nevent: x", "a\r\rdata: {}", "a\r\n\r\ndata: {}", "\u2028\u2029\x
 async def test_nothing_in_an_answer_can_forge_an_event(text: str, autojump_clock: MockClock) -> None:
     result = b'{"jsonrpc":"2.0","id":' + ID + b',"result":{"text":' + json.dumps(text).encode() + b"}}"
     notice = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"data": text}}
-    async with open_raw_upstream() as upstream:
-        async with open_gateway(simple_table(upstream.port)) as gateway, gateway.connect_http1() as client:
-            upstream.answer = [STREAM, event(json.dumps(notice).encode()), event(result), CLOSE]
-            reply = await call(client)
-            first, last = wire.split_events(reply.body)
-            assert (first["params"]["data"], last["result"]["text"]) == (text, text)
-            assert b"\nevent" not in reply.body
-            assert b"\nretry" not in reply.body
+    async with (
+        open_raw_upstream() as upstream,
+        open_gateway(simple_table(upstream.port)) as gateway,
+        gateway.connect_http1() as client,
+    ):
+        upstream.answer = [STREAM, event(json.dumps(notice).encode()), event(result), CLOSE]
+        reply = await call(client)
+        first, last = wire.split_events(reply.body)
+        assert (first["params"]["data"], last["result"]["text"]) == (text, text)
+        assert b"\nevent" not in reply.body
+        assert b"\nretry" not in reply.body
 
 
 async def test_the_error_of_an_upstream_keeps_its_words_and_gets_our_id(autojump_clock: MockClock) -> None:
-    async with open_raw_upstream() as upstream:
-        async with open_gateway(simple_table(upstream.port)) as gateway, gateway.connect_http1() as client:
-            for status in (200, 400, 500):
-                upstream.answer = [http(status, ERROR)]
-                reply = await call(client, id="mine")
-                assert (reply.status, reply.json()["id"]) == (200, "mine")
-                assert reply.json()["error"] == {"code": -1, "message": "no"}
+    async with (
+        open_raw_upstream() as upstream,
+        open_gateway(simple_table(upstream.port)) as gateway,
+        gateway.connect_http1() as client,
+    ):
+        for status in (200, 400, 500):
+            upstream.answer = [http(status, ERROR)]
+            reply = await call(client, id="mine")
+            assert (reply.status, reply.json()["id"]) == (200, "mine")
+            assert reply.json()["error"] == {"code": -1, "message": "no"}
 
 
 async def test_a_session_is_not_poisoned_by_a_fault(autojump_clock: MockClock) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.routes.table import ApiKey, ApiKeyStrategy, ClientBounds, Gateway, Route, SessionLife
+from gatewayd.routes.table import ApiKey, ApiKeyStrategy, ClientBounds, ErrorStyle, Gateway, Route, SessionLife
 from tests.support import wire
 from tests.support.counting_server import CountingServer
 from tests.support.inprocess import InProcess, open_gateway, simple_table
@@ -94,13 +94,16 @@ async def test_errors_with_an_id_come_with_200_unless_the_route_says_otherwise(
     server: CountingServer, autojump_clock: MockClock
 ) -> None:
     table = simple_table(server.port)
-    for errors, status in (("jsonrpc", 200), ("http", 502)):
+    styles: tuple[tuple[ErrorStyle, int], ...] = (("jsonrpc", 200), ("http", 502))
+    for errors, status in styles:
         route = attrs.evolve(table.routes["/mcp"], errors=errors)
-        async with open_gateway(attrs.evolve(table, routes={"/mcp": route})) as gateway:
-            async with gateway.connect_http1() as client:
-                session = await wire.open_session(client)
-                failed = wire.legacy("tools/call", wire.call("fail", how="close"), session=session)
-                reply = await client.ask(failed)
+        async with (
+            open_gateway(attrs.evolve(table, routes={"/mcp": route})) as gateway,
+            gateway.connect_http1() as client,
+        ):
+            session = await wire.open_session(client)
+            failed = wire.legacy("tools/call", wire.call("fail", how="close"), session=session)
+            reply = await client.ask(failed)
         assert (reply.status, reply.json()["error"]["code"]) == (status, -31001)
 
 
@@ -249,43 +252,51 @@ async def test_one_id_runs_once_at_a_time(
 
 
 async def test_calls_of_one_session_are_limited(server: CountingServer, autojump_clock: MockClock) -> None:
-    async with open_gateway(simple_table(server.port, Gateway(max=ClientBounds(calls=1)))) as gateway:
-        async with gateway.connect_http1() as client, gateway.connect_http1() as other:
-            session = await wire.open_session(client)
-            slow = wire.call("progress", steps=1, delay=2)
-            await client.send(wire.legacy("tools/call", slow, session=session, id=1))
-            await trio.sleep(1)
-            refused = await other.ask(wire.legacy("tools/call", ECHO, session=session, id=2))
-            assert (refused.json()["error"]["code"], refused.headers["retry-after"]) == (-31004, "1")
-            assert "result" in (await client.reply()).json()
+    async with (
+        open_gateway(simple_table(server.port, Gateway(max=ClientBounds(calls=1)))) as gateway,
+        gateway.connect_http1() as client,
+        gateway.connect_http1() as other,
+    ):
+        session = await wire.open_session(client)
+        slow = wire.call("progress", steps=1, delay=2)
+        await client.send(wire.legacy("tools/call", slow, session=session, id=1))
+        await trio.sleep(1)
+        refused = await other.ask(wire.legacy("tools/call", ECHO, session=session, id=2))
+        assert (refused.json()["error"]["code"], refused.headers["retry-after"]) == (-31004, "1")
+        assert "result" in (await client.reply()).json()
 
 
 async def test_an_idle_session_makes_room_and_a_busy_one_does_not(
     server: CountingServer, autojump_clock: MockClock
 ) -> None:
-    async with open_gateway(simple_table(server.port, Gateway(max=ClientBounds(sessions=1)))) as gateway:
-        async with gateway.connect_http1() as client, gateway.connect_http1() as other:
-            first = await wire.open_session(client)
-            second = await wire.open_session(client)
-            assert (await client.ask(wire.legacy("ping", session=first))).status == 404
-            await client.send(wire.legacy("tools/call", wire.call("progress", steps=1, delay=2), session=second))
-            await trio.sleep(1)
-            full = await other.ask(wire.initialize())
-            assert full.json()["error"]["code"] == -31004
-            assert "result" in (await client.reply()).json()
+    async with (
+        open_gateway(simple_table(server.port, Gateway(max=ClientBounds(sessions=1)))) as gateway,
+        gateway.connect_http1() as client,
+        gateway.connect_http1() as other,
+    ):
+        first = await wire.open_session(client)
+        second = await wire.open_session(client)
+        assert (await client.ask(wire.legacy("ping", session=first))).status == 404
+        await client.send(wire.legacy("tools/call", wire.call("progress", steps=1, delay=2), session=second))
+        await trio.sleep(1)
+        full = await other.ask(wire.initialize())
+        assert full.json()["error"]["code"] == -31004
+        assert "result" in (await client.reply()).json()
     assert server.counters["sessions"] == 1
 
 
 async def test_sessions_expire(server: CountingServer, autojump_clock: MockClock) -> None:
-    async with open_gateway(simple_table(server.port, Gateway(session=SessionLife(idle=20, ttl=60)))) as gateway:
-        async with gateway.connect_http1() as client:
-            session = await wire.open_session(client)
-            for _ in range(3):
-                await trio.sleep(15)
-                assert (await client.ask(wire.legacy("ping", session=session))).status == 200
-            await trio.sleep(25)
-            assert (await client.ask(wire.legacy("ping", session=session))).status == 404
-            assert server.counters["sessions"] == 0
+    async with (
+        open_gateway(simple_table(server.port, Gateway(session=SessionLife(idle=20, ttl=60)))) as gateway,
+        gateway.connect_http1() as client,
+    ):
+        session = await wire.open_session(client)
+        for _ in range(3):
+            await trio.sleep(15)
+            assert (await client.ask(wire.legacy("ping", session=session))).status == 200
+        await trio.sleep(25)
+        assert (await client.ask(wire.legacy("ping", session=session))).status == 404
+        assert server.counters["sessions"] == 0
 
 
 async def test_a_session_that_the_upstream_forgot_is_gone_here_too(

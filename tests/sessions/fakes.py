@@ -13,6 +13,7 @@ from gatewayd.routes.table import HttpTarget, Service, SessionLife
 from gatewayd.sessions.registry import Registry
 from gatewayd.sessions.session import Session
 from gatewayd.upstreams.channel import Answer
+from gatewayd.upstreams.eras import Revisions
 from gatewayd.upstreams.service import Caller, Opened, Usage
 
 ALICE, BOB = Principal("alice", "staff"), Principal("bob", "staff")
@@ -53,6 +54,9 @@ class Upstream:
         raise NotImplementedError
 
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
+        raise NotImplementedError
+
+    async def revisions(self, caller: Caller) -> Revisions:
         raise NotImplementedError
 
     def processes(self) -> Processes:
