@@ -186,7 +186,12 @@ class Daemon:
             self._metrics.reload("unchanged")
             log.info("reload: nothing changed", generation=old.number)
             return
-        new = await provision(old.number + 1, table, self._services, _now())
+        try:
+            new = await provision(old.number + 1, table, self._services, _now())
+        except Exception as error:  # whatever it is, what runs goes on
+            self._metrics.reload("rejected")
+            log.error("reload failed, the old configuration stays", exc_info=error, generation=old.number)
+            return
         self._generation = new
         self._exchange.plans = new.plans
         self._services.use(new.services, old.table.gateway.drain)

@@ -130,6 +130,7 @@ class Legacy:
             finally:
                 await answer.aclose()
         finally:
+            session.forget(hop.our_id)
             del session.calls[message.id]
 
     async def _listen(self, call: Call, session: Session) -> Outcome:
@@ -166,7 +167,7 @@ class Legacy:
             if message.method == "notifications/cancelled":
                 return session.withdrawn(message)
             return message if hop is None else hop.notification(message)
-        asked = session.ask(message, self._ids)
+        asked = session.ask(message, self._ids, None if hop is None else hop.our_id)
         if asked is None:
             await session.peer.send(Failure(message.id, INTERNAL_ERROR, "too many requests wait for the client"))
         return asked

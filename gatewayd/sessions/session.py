@@ -51,31 +51,40 @@ class Session:
     listener: RunningCall | None = attrs.field(default=None, init=False)
     """The call that holds the GET stream."""
     closed: bool = attrs.field(default=False, init=False)
-    _asked: dict[int, Id] = attrs.field(factory=dict[int, Id], init=False)
+    _asked: dict[int, tuple[Id, int | None]] = attrs.field(factory=dict[int, tuple[Id, int | None]], init=False)
+    """By our id: the upstream's, and the call that the question came with."""
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs in it."""
         return not self.calls and self.listener is None
 
-    def ask(self, request: Request, ids: itertools.count[int]) -> Request | None:
-        """A server request under an id of ours, for the client; None when too many are waiting."""
+    def ask(self, request: Request, ids: itertools.count[int], call: int | None = None) -> Request | None:
+        """A server request under an id of ours, for the client; None when too many are waiting.
+
+        `call` is our id of the call that it came with, if any: with that call it is over, too (`forget`).
+        """
         if len(self._asked) >= MAX_ASKED:
             return None
         ident = next(ids)
-        self._asked[ident] = request.id
+        self._asked[ident] = (request.id, call)
         return Request(ident, request.method, request.params)
 
     def answered(self, message: Result | Failure) -> Result | Failure | None:
         """The client's answer under the upstream's id; None when it was not asked, or has answered already."""
         if not isinstance(message.id, int):
             return None
-        asked = self._asked.pop(message.id, None)
-        if asked is None:
+        theirs, _ = self._asked.pop(message.id, (None, None))
+        if theirs is None:
             return None
         if isinstance(message, Result):
-            return Result(asked, message.result)
-        return Failure(asked, message.code, message.message, message.data)
+            return Result(theirs, message.result)
+        return Failure(theirs, message.code, message.message, message.data)
+
+    def forget(self, call: int) -> None:
+        """A call is over: whoever asked during it does not wait for answers any more."""
+        for ident in [ours for ours, (_, cause) in self._asked.items() if cause == call]:
+            del self._asked[ident]
 
     def withdrawn(self, message: Notification) -> Notification | None:
         """`notifications/cancelled` of the upstream about a request of its own, with the id that the client knows."""
@@ -84,7 +93,7 @@ class Session:
         except JsonError:
             return None
         withdrawn = identifier(params.get("requestId", b"null"))
-        for ours, theirs in self._asked.items():
+        for ours, (theirs, _) in self._asked.items():
             if theirs == withdrawn and type(theirs) is type(withdrawn):
                 del self._asked[ours]
                 return Notification(message.method, encode_members({**params, "requestId": b"%d" % ours}))

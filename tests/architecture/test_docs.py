@@ -20,9 +20,6 @@ from tests.architecture.source import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
-WRITTEN_BY_HAND_LATER = {"performance.md"}
-"""Written from the figures of a run of the bench."""
-
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -66,8 +63,6 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         name, _, anchor = target.partition("#")
         path = (page.parent / name).resolve() if name else page
-        if path.name in WRITTEN_BY_HAND_LATER and not path.exists():
-            continue
         assert path.exists(), f"{page_id(page)} links to {target}"
         assert not anchor or anchor in anchors(path), f"{page_id(page)} links to {target}"
 

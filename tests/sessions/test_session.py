@@ -118,3 +118,14 @@ async def test_closing_tells_every_call_and_the_stream_before_the_upstream() -> 
     await session.close()
     assert [running.told for running in (*calls, listener)] == [["session ended"]] * 3
     assert peer.closed == 1
+
+
+async def test_with_a_call_its_questions_are_over_and_make_room_for_others() -> None:
+    session = await house().open()
+    ids = itertools.count(1)
+    for n in range(MAX_ASKED):
+        assert session.ask(question(n), ids, call=77) is not None
+    assert session.ask(question("more"), ids, call=78) is None
+    session.forget(77)
+    assert session.answered(Result(1, b"{}")) is None
+    assert session.ask(question("more"), ids, call=78) is not None
