@@ -98,13 +98,7 @@ class Application:
         reply = AsgiReply(send, admitted.fields)
         with Node("call", parent=self._node, now=now) as node:
             call = self._exchange.begin(head, admitted, reply, node, now)
-            watched = WatchedCall(call, reply, incoming, nursery)
-            self._patience.begin(watched, now)
-            try:
-                await self._exchange.run(call, body)
-            finally:
-                self._patience.finish(watched)
-                await watched.stop()
+            await WatchedCall(call, reply, incoming, nursery).run(self._exchange, self._patience, body)
 
     async def _refuse(self, refused: Refused, send: Send) -> None:
         if refused.reason is not None:

@@ -117,13 +117,7 @@ class Connection:
         reply = Http1Reply(self._stream, head, admitted.fields, close=self._draining)
         with Node("call", parent=self._node, now=now) as node:
             call = self._exchange.begin(head, admitted, reply, node, now)
-            watched = WatchedCall(call, reply, self, nursery)
-            self._patience.begin(watched, now)
-            try:
-                await self._exchange.run(call, body)
-            finally:
-                self._patience.finish(watched)
-                await watched.stop()
+            await WatchedCall(call, reply, self, nursery).run(self._exchange, self._patience, body)
         return reply.complete and reply.reusable
 
     async def watch_peer(self) -> None:

@@ -8,6 +8,8 @@ import attrs
 import trio
 
 from gatewayd.exchange.call import Call
+from gatewayd.exchange.exchange import Exchange
+from gatewayd.front.patience import Patience
 from gatewayd.routes.table import Gateway
 
 
@@ -47,6 +49,15 @@ class WatchedCall:
     nursery: trio.Nursery
     _scope: trio.CancelScope | None = None
     _stopped: trio.Event | None = None
+
+    async def run(self, exchange: Exchange, patience: Patience, body: bytes) -> None:
+        """Run the call to its end; when this returns nobody watches it, and the connection may be read again."""
+        patience.begin(self, self.call.started)
+        try:
+            await exchange.run(self.call, body)
+        finally:
+            patience.finish(self)
+            await self.stop()
 
     def settle(self) -> None:
         """See `Waiting.settle`: arm the deadline, watch the client and keep the stream alive."""
