@@ -53,13 +53,6 @@ class Node:
         """Those directly under this one, oldest first."""
         return tuple(self._children or ())
 
-    def move(self, parent: Node) -> None:
-        """Hang an entered node under another parent: a legacy call whose client left, under its session."""
-        if self.parent is not None:
-            self.parent._detach(self)
-        self.parent = parent
-        parent._attach(self)
-
     def count(self) -> Counter[str]:
         """How many nodes of each kind there are, this one included. After a storm it is as it was before."""
         return Counter(node.kind for node in self._walk())

@@ -57,22 +57,6 @@ def test_what_outlives_its_owner_stays_visible_and_can_still_leave() -> None:
     assert root.count() == Counter(daemon=1)
 
 
-def test_a_call_can_move_under_its_session() -> None:
-    root = Node("daemon", parent=None, now=0)
-    with Node("session", parent=root, now=0) as session, Node("connection", parent=root, now=0) as connection:
-        with Node("call", parent=connection, now=0) as call:
-            call.move(session)
-            assert list(session.children) == [call]
-            assert list(connection.children) == []
-        assert list(session.children) == []
-
-
-def test_a_detached_node_can_be_hung_up_later() -> None:
-    root, orphan = Node("daemon", parent=None, now=0), Node("call", parent=None, now=0)
-    orphan.move(root)
-    assert root.children == (orphan,)
-
-
 def test_leaving_twice_does_no_harm() -> None:
     root = Node("daemon", parent=None, now=0)
     node = Node("call", parent=root, now=0)
