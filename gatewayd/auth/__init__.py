@@ -1,1 +1,1 @@
-"""Who is calling: API keys, the key file, and the gate of each route."""
+"""Who is calling (API keys, the key file, the gate of each route), and what was sealed for whom."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 
 
@@ -62,6 +64,13 @@ class Refused(UpstreamError):
         """Without the id, which was ours."""
 
 
+class Paused(msgspec.Struct, frozen=True):
+    """The upstream closed its stream to go on later (MCP 2025-11-25, polling): the next `receive` waits and resumes."""
+
+    retry: int
+    """Milliseconds that the upstream asked its client to stay away."""
+
+
 class Answer(Protocol):
     """The messages that belong to one request: notifications (and, legacy, server requests), then one final answer.
 
@@ -69,10 +78,10 @@ class Answer(Protocol):
     the final message was received: an HTTP connection is closed, a process is sent `notifications/cancelled`.
     """
 
-    async def receive(self) -> Message | None:
+    async def receive(self) -> Message | Paused | None:
         """The next message; None after the end. A `Result` or `Failure` is the last one and carries our id.
 
-        Safe to cancel and to call again. Raises `UpstreamError` when the upstream fails.
+        `Paused` is for who may want to pause, too; everybody else just receives again. Safe to cancel and to call again. Raises `UpstreamError` when the upstream fails.
         """
         ...
 
@@ -83,6 +92,11 @@ class Answer(Protocol):
 
 class LegacyPeer(Protocol):
     """One legacy session with an upstream, already initialized or about to be."""
+
+    @property
+    def session(self) -> str | None:
+        """The id by which the upstream would know the session again after a restart of ours; None: it would not."""
+        ...
 
     async def request(self, message: Request) -> Answer:
         """Send a request. Raises `UpstreamError`."""

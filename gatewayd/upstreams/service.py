@@ -84,6 +84,14 @@ class Upstream(Protocol):
         """Send `initialize`. Raises `UpstreamError`, `WrongEra`, or `Refused` with the service's own error."""
         ...
 
+    def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
+        """The session that an earlier process of ours opened (`LegacyPeer.session`), of revision `version`.
+
+        Sends nothing: whether the upstream still knows it shows at the first use. None where sessions do not outlive
+        their connection.
+        """
+        ...
+
     def processes(self) -> Processes:
         """How many child processes it has, and had to start again."""
         ...

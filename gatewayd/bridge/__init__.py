@@ -1,0 +1,1 @@
+"""What stands between the eras: clients with sessions over servers without, and the other way round."""

@@ -1,0 +1,83 @@
+"""A service for clients of both eras, whichever of them it speaks itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import trio
+
+from gatewayd.auth.keychain import Keychain
+from gatewayd.bridge.legacy_client import open_modern_peer
+from gatewayd.bridge.modern_client import ModernClients, open_modern_clients
+from gatewayd.observe.metrics import Processes
+from gatewayd.protocol.jsonrpc import Request
+from gatewayd.protocol.versions import SUPPORTED
+from gatewayd.routes.table import Service
+from gatewayd.upstreams.channel import Answer, LegacyPeer, WrongEra
+from gatewayd.upstreams.service import Caller, Opened, Upstream, Usage
+
+NO_SESSIONS = 60.0
+"""Seconds for which a service that has no sessions is not asked for one again."""
+
+
+class BridgedService:
+    """An `Upstream` over another one. Traffic of one era passes it untouched."""
+
+    def __init__(self, inner: Upstream, modern: ModernClients, ids: itertools.count[int]) -> None:
+        self.inner = inner
+        self._modern = modern
+        self._ids = ids
+        self._no_sessions_until = -1.0
+
+    @property
+    def usage(self) -> Usage:
+        """See `Upstream.usage`."""
+        return self.inner.usage
+
+    @property
+    def service(self) -> Service:
+        """See `Upstream.service`."""
+        return self.inner.service
+
+    async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
+        """See `Upstream.request`. Where the service has sessions only, one of the pooled ones carries the call."""
+        try:
+            return await self.inner.request(message, version, name, caller)
+        except WrongEra:
+            pass
+        return await self._modern.request(message, name, caller)
+
+    async def revisions(self, caller: Caller) -> tuple[str, ...]:
+        """See `Upstream.revisions`: the bridge makes up for what the service lacks."""
+        await trio.lowlevel.checkpoint()
+        return SUPPORTED
+
+    async def open_legacy(self, message: Request, caller: Caller) -> Opened:
+        """See `Upstream.open_legacy`. Where the service has no sessions, the gateway keeps one of its own."""
+        if trio.current_time() >= self._no_sessions_until:
+            try:
+                return await self.inner.open_legacy(message, caller)
+            except WrongEra:
+                self._no_sessions_until = trio.current_time() + NO_SESSIONS
+        return await open_modern_peer(self.inner, message, caller, self._ids)
+
+    def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
+        """See `Upstream.resume_legacy`."""
+        return self.inner.resume_legacy(session, version, caller)
+
+    def processes(self) -> Processes:
+        """See `Upstream.processes`."""
+        return self.inner.processes()
+
+    def statistics(self) -> dict[str, object]:
+        """What `/services` shows."""
+        return {**self.inner.statistics(), **self._modern.statistics()}
+
+
+@asynccontextmanager
+async def open_bridge(inner: Upstream, keychain: Keychain, ids: itertools.count[int]) -> AsyncGenerator[BridgedService]:
+    """The service, bridged. Pooled sessions and parked calls end with the block. Exceptions leave in a group."""
+    async with open_modern_clients(inner, keychain, ids) as modern:
+        yield BridgedService(inner, modern, ids)
