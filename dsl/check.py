@@ -68,6 +68,8 @@ _SPELL: Mapping[Any, Callable[[Any], str]] = {
 def clear(world: World) -> Iterator[Finding]:
     """Secrets do not stand in the configuration."""
     documents = {owned.document: None for owned in world.services.values()}
+    if world.gateway is not None:
+        documents[world.gateway.document] = None
     for document in documents:
         yield from clear_secrets(document)
 

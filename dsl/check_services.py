@@ -35,7 +35,6 @@ def idle_keys(name: str, service: Service, environ: Environ) -> Iterator[Finding
     for key, useless, why in (
         ("env", has_url and not has_command, "`env` belongs to a `command`"),
         ("cwd", has_url and not has_command, "`cwd` belongs to a `command`"),
-        ("per", has_url, "`per` belongs to a service without `url`: an HTTP server is shared by all"),
         ("trust", has_command and not has_url, "`trust` belongs to an `https` url"),
         ("trust", table.url is not None and table.url.scheme == "http", "`trust` belongs to an `https` url"),
     ):
@@ -44,6 +43,15 @@ def idle_keys(name: str, service: Service, environ: Environ) -> Iterator[Finding
     if table.auth is not None and has_command and not has_url:
         message = "`auth` belongs to a `url`: a process gets its credentials in `env`"
         yield Finding(Code.NOT_HERE, message, service.key("auth"), "write `env = { NAME = { file = ... } }`")
+
+
+def sharing(name: str, service: Service, environ: Environ) -> Iterator[Finding]:
+    """A server over HTTP has no processes to share: its clients have sessions of their own, or it has none."""
+    per = service.table.per
+    if service.written("url") and per in ("session", "shared"):
+        message = f'`per = "{per}"` belongs to a service without `url`: it says who shares a process'
+        hint = 'take it out, or write "principal" or "call": how clients without sessions meet a service that has them'
+        yield Finding(Code.NOT_HERE, message, service.value("per"), hint)
 
 
 def files(name: str, service: Service, environ: Environ) -> Iterator[Finding]:
@@ -86,6 +94,7 @@ def plain_credential(name: str, service: Service, environ: Environ) -> Iterator[
 SERVICE_RULES: tuple[Callable[[str, Service, Environ], Iterator[Finding]], ...] = (
     target,
     idle_keys,
+    sharing,
     files,
     program,
     plain_credential,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -117,7 +118,7 @@ class _Builder:
     def table(self) -> Table:
         world = self.world
         table = Table(
-            _gateway(world.gateway),
+            Gateway() if world.gateway is None else _gateway(world.gateway, self.session(world.gateway)),
             _log(world.log),
             {name: self.service(name, owned) for name, owned in world.services.items()},
             {path: _route(path, owned.table) for path, owned in world.routes.items() if owned.table.services},
@@ -136,13 +137,14 @@ class _Builder:
             Bounds(table.max.request, table.max.response),
             bearer,
             trust,
+            table.per or "principal",
         )
 
     def target(self, owned: Owned[ServiceTable]) -> Target:
         table = owned.table
         launch = self.launch(owned)
         if table.url is None:
-            return StdioTarget(launch or Launch(()), table.per or "principal")
+            return StdioTarget(launch or Launch(()))
         url = table.url
         return HttpTarget(url.text, url.scheme, url.host, url.port, url.target, launch)
 
@@ -159,7 +161,12 @@ class _Builder:
             program = str(source.resolve(program))
         return Launch((program, *arguments), tuple(env), str(source.resolve(table.cwd or ".")))
 
-    def secret(self, find: Finder, ref: SecretRef, owned: Owned[ServiceTable], *steps: str) -> Secret:
+    def session(self, owned: Owned[GatewayTable]) -> SessionLife:
+        table, find = owned.table.session, secrets.sealing_key
+        keys = tuple(self.secret(find, ref, owned, "session", "keys", i) for i, ref in enumerate(table.keys))
+        return SessionLife(table.idle, table.ttl, table.resume, table.buffer, keys)
+
+    def secret(self, find: Finder, ref: SecretRef, owned: Owned[Any], *steps: str | int) -> Secret:
         try:
             return find(ref, owned.document.source, self.environ)
         except Fault as fault:
@@ -171,9 +178,7 @@ class _Builder:
 Finder = Callable[[SecretRef, Source, Mapping[str, str]], Secret]
 
 
-def _gateway(owned: Owned[GatewayTable] | None) -> Gateway:
-    if owned is None:
-        return Gateway()
+def _gateway(owned: Owned[GatewayTable], session: SessionLife) -> Gateway:
     table, source = owned.table, owned.document.source
     listen = tuple(
         Listen(
@@ -183,7 +188,7 @@ def _gateway(owned: Owned[GatewayTable] | None) -> Gateway:
         )
         for item in table.listen
     )
-    patience, most, session = table.timeouts, table.max, table.session
+    patience, most = table.timeouts, table.max
     return Gateway(
         listen=listen,
         admin=Listen(table.admin.host, table.admin.port) if table.admin else None,
@@ -192,8 +197,10 @@ def _gateway(owned: Owned[GatewayTable] | None) -> Gateway:
         origins=tuple(table.origins),
         keepalive=table.keepalive,
         timeouts=ClientTimeouts(patience.head, patience.body, patience.idle, patience.write),
-        max=ClientBounds(most.connections, most.calls, most.sessions, most.head),
-        session=SessionLife(session.idle, session.ttl),
+        max=ClientBounds(
+            most.connections, most.calls, most.sessions, most.head, most.principal_sessions, most.buffered
+        ),
+        session=session,
     )
 
 
@@ -202,4 +209,4 @@ def _log(owned: Owned[LogTable] | None) -> Log:
 
 
 def _route(path: str, table: RouteTable) -> Route:
-    return Route(path, table.services[0], table.auth or (), table.errors)
+    return Route(path, table.services[0], table.auth or (), table.errors, table.sse)

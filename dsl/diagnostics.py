@@ -47,6 +47,7 @@ class Code(StrEnum):
     SECRET_MISSING = "GW131"  # noqa: S105 - a code, no password
     SECRET_UNUSABLE = "GW132"  # noqa: S105 - a code, no password
     FILE_MISSING = "GW133"
+    SHORT_KEY = "GW134"
 
     NO_TARGET = "GW141"
     COMMAND = "GW142"

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from gatewayd.dsl.model import (
     AuthTable,
     Config,
-    GatewaySession,
     GatewayTable,
     KeyEntry,
     RouteTable,
@@ -17,7 +16,6 @@ from gatewayd.dsl.model import (
 LATER_KEYS: Mapping[type, frozenset[str]] = {
     Config: frozenset({"audit", "roles", "limits", "breakers", "masks", "policies"}),
     GatewayTable: frozenset({"workers", "state"}),
-    GatewaySession: frozenset({"resume", "keys"}),
     ServiceTable: frozenset({"issuer", "breaker", "retry", "balance", "health", "targets"}),
     RouteTable: frozenset({"limits", "masks", "policies", "tools"}),
     KeyEntry: frozenset({"role", "roles"}),

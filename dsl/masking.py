@@ -24,6 +24,12 @@ _HARMLESS = re.compile(r"[0-9.]*|true|false|yes|no|none|/.*", re.IGNORECASE)
 _FLAG = re.compile(rf"--?[\w-]*{_WORD}[\w-]*", re.IGNORECASE)
 _QUERY = re.compile(rf"[?&][^=&]*{_WORD}[^=&]*=[^&]", re.IGNORECASE)
 _REFERENCES = ("env", "file", "credential")
+_SESSION_KEYS = ("gateway", "session", "keys")
+_SESSION_PLAIN = (("idle",), ("ttl",), ("resume",), ("buffer",))
+_KEYS_OF_TEXT = re.compile(
+    r"\bkeys?[\"']?[ \t]*=(.*?)(?=^[ \t]*[\w.\"'-]+[ \t]*=|^[ \t]*\[\w|\Z)", re.DOTALL | re.MULTILINE
+)
+"""Whatever `keys` are in a text that is not TOML, up to the next key or table."""
 
 _AS_REFERENCE = 'write `{ env = "NAME" }` or `{ file = "path" }` instead'
 _AS_ENV = "hand it over in `env`, as a `{ file = ... }` or `{ env = ... }`; arguments are visible to every process"
@@ -43,7 +49,11 @@ def clear_secrets(document: Document) -> Iterator[Finding]:
 
 
 def _clear_hint(document: Document, path: KeyPath, value: object) -> str | None:
-    if len(path) < 3 or path[0] != "services" or not isinstance(value, str) or not value:
+    if len(path) < 3 or not isinstance(value, str) or not value:
+        return None
+    if path[:3] == _SESSION_KEYS:
+        return None if path[-1] in _REFERENCES else _AS_REFERENCE
+    if path[0] != "services":
         return None
     if path[2:] == ("auth", "bearer"):
         return _AS_REFERENCE
@@ -77,7 +87,7 @@ def masks_of_text(source: Source, *, all_values: bool = False) -> list[Span]:
             equals = text.find("=", word.start() if all_values else word.end())
             start = equals + 1 if equals >= 0 else word.end()
             spans.append(Span(line.start + start, line.end))
-    return spans
+    return [*spans, *(Span(*match.span(1)) for match in _KEYS_OF_TEXT.finditer(source.text))]
 
 
 def _hidden(document: Document, path: KeyPath, value: object) -> bool:
@@ -87,6 +97,8 @@ def _hidden(document: Document, path: KeyPath, value: object) -> bool:
         return not (path[-1] in _REFERENCES or text in ("none", *LATER_CREDENTIALS))
     if path[-1] in _REFERENCES:
         return False
+    if path[:2] == _SESSION_KEYS[:2] and path[2:3] not in _SESSION_PLAIN:
+        return True
     if _tells(named, value) or USERINFO.search(text) or _QUERY.search(text):
         return True
     return "command" in named[:1] and _in_command(document, path, text)

@@ -87,6 +87,24 @@ class GatewayMax:
     sessions: Count = attrs.field(
         default=Count(10_000), metadata=about("Sessions of older clients at once.", "10000", 1, 10_000_000)
     )
+    principal_sessions: Count = attrs.field(
+        default=Count(1000),
+        metadata=about(
+            "Of these, sessions of one authenticated principal at once. Anonymous callers share the bound for all.",
+            "1000",
+            1,
+            10_000_000,
+        ),
+    )
+    buffered: Size = attrs.field(
+        default=Size(64 * 1024**2),
+        metadata=about(
+            "Size of the events that are kept for clients that return, of all sessions together.",
+            '"64MiB"',
+            1024,
+            64 * 1024**3,
+        ),
+    )
     head: Size = attrs.field(
         default=Size(32 * 1024), metadata=about("Size of a request head.", '"32KiB"', 1024, 1024 * 1024)
     )
@@ -94,12 +112,38 @@ class GatewayMax:
 
 @attrs.frozen
 class GatewaySession:
-    """How long the session of an older client lives."""
+    """How long the session of an older client lives, and what is kept of it."""
 
     idle: Duration = attrs.field(
         default=Duration(1800.0), metadata=about("Without any request.", '"30m"', 0.001, 30 * 86400)
     )
     ttl: Duration = attrs.field(default=Duration(86400.0), metadata=about("Altogether.", '"24h"', 0.001, 365 * 86400))
+    resume: Duration = attrs.field(
+        default=Duration(30.0),
+        metadata=about(
+            "How long a call or stream whose client went away is kept for its return; `0s` is not at all.",
+            '"30s"',
+            0,
+            3600,
+        ),
+    )
+    buffer: Size = attrs.field(
+        default=Size(256 * 1024),
+        metadata=about(
+            "Size of the events that one session keeps for its client's return, the oldest are dropped first.",
+            '"256KiB"',
+            1024,
+            64 * 1024**2,
+        ),
+    )
+    keys: tuple[SecretRef, ...] = attrs.field(
+        default=(),
+        metadata=about(
+            "What session ids are sealed with, each at least 32 bytes: the first one seals, all of them open. "
+            "Default: a key that the gateway makes and keeps in a file.",
+            '[{ env = "SESSION_KEY" }, { file = "old.key" }]',
+        ),
+    )
 
 
 @attrs.frozen
@@ -147,7 +191,7 @@ class GatewayTable:
     )
     session: GatewaySession = attrs.field(
         default=GatewaySession(),
-        metadata=about("Life of sessions of older clients.", '{ idle = "30m", ttl = "24h" }'),
+        metadata=about("Sessions of older clients.", '{ idle = "30m", ttl = "24h", resume = "30s" }'),
     )
 
 
@@ -242,11 +286,14 @@ class ServiceTable:
         default=None,
         metadata=about("Working directory of the command. Default: the directory of this file.", '"/srv/data"'),
     )
-    per: Literal["session", "principal", "shared"] | None = attrs.field(
+    per: Literal["session", "principal", "shared", "call"] | None = attrs.field(
         default=None,
         metadata=about(
             "Who shares one process of a command without `url`: each client session has its own, "
-            'each principal its own, or everybody shares one. Default: `"principal"`.',
+            'each principal its own, or everybody shares one. Default: `"principal"`. It is also how a client without '
+            'sessions meets a service that has sessions, over HTTP too: `"principal"` is one session for each '
+            'principal, `"call"` one for each call (and for each session of an older client). '
+            "With `url` only these two.",
             '"principal"',
         ),
     )
@@ -300,6 +347,12 @@ class RouteTable:
             "How a refusal of a call reaches an older client: HTTP 200 with a JSON-RPC error, "
             "or the fitting HTTP status.",
             '"jsonrpc"',
+        ),
+    )
+    sse: bool = attrs.field(
+        default=False,
+        metadata=about(
+            "Serve the HTTP+SSE transport of 2024-11-05 on this path, too, for clients that know no other.", "false"
         ),
     )
 

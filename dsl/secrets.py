@@ -12,6 +12,8 @@ from gatewayd.dsl.source import Source
 from gatewayd.dsl.terms import SecretRef
 from gatewayd.routes.secret import Secret
 
+SHORTEST_KEY = 32
+"""Bytes of a key to seal with: 256 bits, when they are random."""
 _BEARER = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750, section 2.1: b68token
 
 
@@ -45,6 +47,16 @@ def bearer(ref: SecretRef, source: Source, environ: Mapping[str, str]) -> Secret
         hint = "a token alone, on one line: letters, digits and `-._~+/`, `=` at the end; no `Bearer ` before it"
         raise Fault(Code.SECRET_UNUSABLE, "the secret cannot be sent as a bearer token", hint)
     return secret
+
+
+def sealing_key(ref: SecretRef, source: Source, environ: Mapping[str, str]) -> Secret:
+    """The same for a key to seal with: long enough, and without white space around it. Raises `Fault`."""
+    key = Secret(resolve(ref, source, environ).reveal().strip())
+    length = len(key.reveal().encode())
+    if length < SHORTEST_KEY:
+        hint = "`openssl rand -base64 32` makes a good one"
+        raise Fault(Code.SHORT_KEY, f"a key needs at least {SHORTEST_KEY} bytes, this one has {length}", hint)
+    return key
 
 
 def _read(path: Path, what: str) -> str:

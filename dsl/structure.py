@@ -171,12 +171,18 @@ def _tuple_hook(kind: Any) -> Callable[[Any, Any], Any]:
 
     def build(raw: Any, _: Any) -> Any:
         if not isinstance(raw, list):
-            hint = f"did you mean `{values.toml_list([raw])}`?" if isinstance(raw, str) else None
-            raise values.wrong_type("an array", raw, hint)
+            raise values.wrong_type("an array", raw, _in_brackets(raw, element))
         items = cast("list[object]", raw)
         return tuple(v for _, v in _each(enumerate(items), one, kind))
 
     return build
+
+
+def _in_brackets(raw: object, element: object) -> str | None:
+    """What was probably meant by one value instead of an array. A secret is not repeated."""
+    if element is terms.SecretRef:
+        return 'references go in brackets: `[{ env = "NAME" }]`'
+    return f"did you mean `{values.toml_list([raw])}`?" if isinstance(raw, str) else None
 
 
 def _mapping_hook(kind: Any) -> Callable[[Any, Any], Any]:

@@ -14,8 +14,12 @@ import attrs
 
 from gatewayd.routes.secret import Secret
 
-Sharing = Literal["session", "principal", "shared"]
-"""Who shares one stdio process: each client session its own, each principal its own, or everybody one."""
+Sharing = Literal["session", "principal", "shared", "call"]
+"""Who shares one session of a service, which over stdio is one process.
+
+Each client session has its own, each principal its own, or everybody one. `call` is `session` with another word on
+clients that have no sessions: theirs is opened for a single call, where otherwise it would be that of their principal.
+"""
 
 ErrorStyle = Literal["jsonrpc", "http"]
 """How a refusal with an id reaches a legacy client: HTTP 200 with a JSON-RPC error, or a fitting status."""
@@ -54,7 +58,6 @@ class StdioTarget:
     """An MCP server started as a child process and spoken to over its standard streams."""
 
     launch: Launch
-    per: Sharing = "principal"
 
 
 Target = HttpTarget | StdioTarget
@@ -93,6 +96,8 @@ class Service:
     """A static credential that is sent to this service as `Authorization: Bearer`."""
     trust: str | None = None
     """PEM file of the certificate authorities to trust for `https`; None: the system's."""
+    per: Sharing = "principal"
+    """Over HTTP only `principal` or `call`: how clients without sessions meet a service that has them."""
 
 
 @attrs.frozen
@@ -127,6 +132,8 @@ class Route:
     auth: tuple[str, ...] = ()
     """Names of strategies, tried in order. Empty: anonymous, because the file says so."""
     errors: ErrorStyle = "jsonrpc"
+    sse: bool = False
+    """Also serve the HTTP+SSE transport of MCP 2024-11-05 on this path."""
 
 
 @attrs.frozen
@@ -176,14 +183,24 @@ class ClientBounds:
     """Legacy sessions at once."""
     head: int = 32 * 1024
     """Bytes of a request head."""
+    principal_sessions: int = 1000
+    """Legacy sessions of one authenticated principal at once. Anonymous callers share the bound for all."""
+    buffered: int = 64 * 1024 * 1024
+    """Bytes of the events that are kept for clients that come back, of all sessions together."""
 
 
 @attrs.frozen
 class SessionLife:
-    """How long a legacy session lives, in seconds."""
+    """How long a legacy session lives, in seconds, and what it keeps."""
 
     idle: float = 1800.0
     ttl: float = 86_400.0
+    resume: float = 30.0
+    """How long a call or stream is kept for a client that went away; 0: not at all."""
+    buffer: int = 256 * 1024
+    """Bytes of the events that one session keeps for its client's return."""
+    keys: tuple[Secret, ...] = ()
+    """What session ids are sealed with: the first seals, all open. Empty: the gateway makes a key of its own."""
 
 
 @attrs.frozen

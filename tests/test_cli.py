@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -196,7 +197,8 @@ def test_a_wrong_question_gets_the_usage_and_2(run: Run, words: list[str]) -> No
 def _start(config: Path) -> subprocess.CompletedProcess[str]:
     """Start the gateway where it cannot: it has to end by itself."""
     command = [sys.executable, "-m", "gatewayd", "--config", str(config)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=30)
+    environ = {**os.environ, "XDG_STATE_HOME": str(config.parent)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=30, env=environ)
 
 
 @pytest.mark.slow

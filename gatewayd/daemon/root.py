@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -11,10 +12,12 @@ import structlog
 import trio
 
 from gatewayd import __version__
+from gatewayd.auth.keychain import Keychain
 from gatewayd.control.app import build_app
 from gatewayd.control.serve import host_names, serve_admin
 from gatewayd.daemon.configuration import Configuration
 from gatewayd.daemon.generation import Generation, provision
+from gatewayd.daemon.keys import SealingKeys
 from gatewayd.daemon.notify import Notifier, feed_watchdog, watchdog_interval
 from gatewayd.daemon.services import Services
 from gatewayd.exchange.exchange import LAST_WORD, Exchange
@@ -28,12 +31,13 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.versions import REQUESTS
 from gatewayd.routes.table import Listen, Table
-from gatewayd.sessions.registry import Registry
+from gatewayd.sessions.registry import Registry, Terms
+from gatewayd.upstreams.service import Upstream
 
 log = structlog.get_logger("gatewayd.daemon")
 
 FAREWELL = 3.0
-"""Seconds for ending the sessions that we hold with upstreams, after the drain."""
+"""Seconds for ending what sessions still do, after the drain."""
 
 
 class Daemon:
@@ -48,7 +52,11 @@ class Daemon:
         self._reload_wanted = trio.Event()
         self._draining = False
         self._listeners: list[Listener] = []
+        self._keys = SealingKeys(configuration.environ, configuration.path)
+        self._ids = itertools.count(1)
+        """Of every request that goes to an upstream."""
         self._generation: Generation
+        self._keychain: Keychain
         self._registry: Registry
         self._exchange: Exchange
         self._services: Services
@@ -56,17 +64,19 @@ class Daemon:
     async def run(self, table: Table) -> None:
         """Serve `table` until SIGTERM or SIGINT, drain, end. A second signal ends without waiting.
 
-        Services outlive sessions and connections, which use them to the last; the admin plane outlives both, so that
-        one can watch the drain. Raises `CannotListen`, in a group, before anything is served.
+        Sessions outlive connections, services outlive sessions, and the admin plane outlives all of them, so that one
+        can watch the drain. Raises `CannotListen`, in a group, before anything is served.
         """
         with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as outer:
                 async with trio.open_nursery() as services:
-                    await self._open(table, services, outer)
-                    async with trio.open_nursery() as front:
-                        await self._serve(signals, front)
-                    with trio.move_on_after(FAREWELL):
-                        await self._registry.end_where(lambda session: True)
+                    async with trio.open_nursery() as sessions:
+                        await self._open(table, sessions, services, outer)
+                        async with trio.open_nursery() as front:
+                            await self._serve(signals, front)
+                        with trio.move_on_after(FAREWELL):
+                            await self._registry.suspend()
+                        sessions.cancel_scope.cancel()
                     services.cancel_scope.cancel()
                 outer.cancel_scope.cancel()
         log.info("stopped")
@@ -94,20 +104,18 @@ class Daemon:
         current = self._generation
         return {"generation": current.number, "digest": current.table.digest, "loaded_at": current.loaded_at}
 
-    async def _open(self, table: Table, services: trio.Nursery, outer: trio.Nursery) -> None:
+    async def _open(self, table: Table, sessions: trio.Nursery, services: trio.Nursery, outer: trio.Nursery) -> None:
         """Everything but the clients."""
         gateway = table.gateway
-        sessions = Node("sessions", parent=self._root, now=trio.current_time())
-        upstreams = Node("upstreams", parent=self._root, now=trio.current_time())
-        sessions.__enter__()
-        upstreams.__enter__()
-        self._registry = Registry(gateway.session, gateway.max.sessions, self._metrics, sessions)
-        self._services = Services(services, self._registry, upstreams)
+        self._keychain = Keychain(await trio.to_thread.run_sync(self._keys.of, gateway.session))
+        terms = Terms(gateway.session, gateway.max)
+        self._registry = Registry(terms, self._keychain, self._metrics, self._branch("sessions"), sessions)
+        self._services = Services(services, self._registry, self._branch("upstreams"), self._keychain, self._ids)
         self._generation = await provision(1, table, self._services, _now())
         self._services.use(self._generation.services, gateway.drain)
-        self._exchange = Exchange(self._generation.plans, self._registry, self._metrics)
+        self._exchange = Exchange(self._generation.plans, self._registry, self._metrics, self._ids)
         self._metrics.use_table(1, table.digest)
-        services.start_soon(self._registry.expire)
+        sessions.start_soon(self._registry.expire)
         for listen in gateway.listen:
             self._listeners.append(self._open_listener(listen, gateway.timeouts.write))
         if gateway.admin is not None:
@@ -117,6 +125,11 @@ class Daemon:
         interval = watchdog_interval(self._configuration.environ)
         if interval is not None:
             outer.start_soon(feed_watchdog, self._notifier, interval)
+
+    def _branch(self, kind: str) -> Node:
+        node = Node(kind, parent=self._root, now=trio.current_time())
+        node.__enter__()
+        return node
 
     def _open_listener(self, listen: Listen, patience: float) -> Listener:
         tls = None if listen.tls is None else server_context(listen, listen.tls, PROTOCOLS)
@@ -187,15 +200,20 @@ class Daemon:
             log.info("reload: nothing changed", generation=old.number)
             return
         try:
+            keys = await trio.to_thread.run_sync(self._keys.of, table.gateway.session)
             new = await provision(old.number + 1, table, self._services, _now())
         except Exception as error:  # whatever it is, what runs goes on
             self._metrics.reload("rejected")
             log.error("reload failed, the old configuration stays", exc_info=error, generation=old.number)
             return
-        self._generation = new
+        await self._apply(new, keys)
+
+    async def _apply(self, new: Generation, keys: tuple[bytes, ...]) -> None:
+        """Have a new table in force. Sessions go along to what replaces their service, before that is retired."""
+        old, table, self._generation = self._generation, new.table, new
+        self._keychain.use(keys)
+        self._registry.use(Terms(table.gateway.session, table.gateway.max))
         self._exchange.plans = new.plans
-        self._services.use(new.services, old.table.gateway.drain)
-        self._registry.life, self._registry.most = table.gateway.session, table.gateway.max.sessions
         self._metrics.use_table(new.number, table.digest)
         logging.configure(table.log, sys.stderr)
         self._metrics.reload("applied")
@@ -203,6 +221,13 @@ class Daemon:
         if (table.gateway.listen, table.gateway.admin) != (old.table.gateway.listen, old.table.gateway.admin):
             log.warning("changes of [gateway] listen and admin take effect after a restart")
         await self._exchange.revoke()
+        await self._registry.move(self._behind)
+        self._services.use(new.services, old.table.gateway.drain)
+
+    def _behind(self, path: str) -> Upstream | None:
+        """The service that a route leads to now; None for a route that is gone."""
+        plan = self._generation.plans.routes.get(path)
+        return None if plan is None else plan.upstream
 
 
 def _now() -> str:

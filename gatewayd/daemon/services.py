@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
-from functools import partial
+import itertools
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 
 import attrs
 import structlog
 import trio
 
+from gatewayd.auth.keychain import Keychain
 from gatewayd.observe.metrics import Processes
 from gatewayd.observe.tree import Node
-from gatewayd.routes.table import HttpTarget, Service, StdioTarget
+from gatewayd.routes.table import Service, StdioTarget
 from gatewayd.sessions.registry import Registry
-from gatewayd.upstreams.http import HttpUpstream
+from gatewayd.upstreams.http import open_http_upstream
 from gatewayd.upstreams.service import Upstream
 from gatewayd.upstreams.stdio_service import open_stdio_upstream
-from gatewayd.upstreams.supervise import supervise
 
 log = structlog.get_logger("gatewayd.daemon")
 
@@ -35,10 +35,14 @@ class Running:
 class Services:
     """All services of the table in force, and those of earlier ones that are still in use. A task for each."""
 
-    def __init__(self, nursery: trio.Nursery, registry: Registry, root: Node) -> None:
+    def __init__(
+        self, nursery: trio.Nursery, registry: Registry, root: Node, keychain: Keychain, ids: itertools.count[int]
+    ) -> None:
         self._nursery = nursery
         self._registry = registry
         self._node = root
+        self._keychain = keychain
+        self._ids = ids
         self._running: dict[str, Running] = {}
 
     async def provision(self, wanted: Mapping[str, Service]) -> dict[str, Running]:
@@ -97,21 +101,6 @@ class Services:
         log.info("service closed", service=service.name)
 
 
-@asynccontextmanager
-async def open_upstream(service: Service) -> AsyncGenerator[Upstream]:
+def open_upstream(service: Service) -> AbstractAsyncContextManager[Upstream]:
     """A service of either transport, with the tasks it needs. Exceptions leave in a group."""
-    match service.target:
-        case StdioTarget() as target:
-            async with open_stdio_upstream(service, target) as stdio:
-                yield stdio
-        case HttpTarget(launch=launch):
-            async with trio.open_nursery() as nursery:
-                upstream = HttpUpstream(service)
-                nursery.start_soon(upstream.pool.reap)
-                if launch is not None:
-                    nursery.start_soon(partial(supervise, launch, name=service.name, launched=upstream.launched))
-                try:
-                    yield upstream
-                finally:
-                    nursery.cancel_scope.cancel()
-                    await upstream.aclose()
+    return open_stdio_upstream(service) if isinstance(service.target, StdioTarget) else open_http_upstream(service)

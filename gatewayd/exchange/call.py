@@ -53,11 +53,31 @@ class Call:
     era: Era = "legacy"
     version: str | None = None
     """The revision that the client named in its header."""
+    resumable: bool = True
+    """Whether a stream of its own carries the answer, which the client may ask for again."""
+    parent: Call | None = None
+    """The call that carries the answers of several ones."""
+    answered: bool = False
+    """Whether the upstream's final answer has arrived."""
+    paused: bool = False
+    """Whether the connection was given back before the answer, which the client will come back for."""
     listening: bool = False
     """Whether this is a standing stream: no deadline, and a drain ends it politely at once."""
 
     def __attrs_post_init__(self) -> None:
         self.reply = RpcReply(self.http)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody is there to take an answer now, which in the legacy eras is no cancellation."""
+        return self.ended in GONE or (self.parent is not None and self.parent.abandoned)
+
+    def member(self, http: Reply, now: float) -> Call:
+        """A call for one of several messages that came together and share this one's answer."""
+        member = Call(self.plan, self.head, self.principal, self.correlation, http, self.node, now)
+        member.parent, member.resumable, member.version = self, False, self.version
+        member.settled = True
+        return member
 
     def trace_fields(self) -> list[Field]:
         """What tells the upstream which request of ours this is."""

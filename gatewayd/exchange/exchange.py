@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -10,18 +11,20 @@ import trio
 from gatewayd.auth.principal import Principal
 from gatewayd.exchange import admission
 from gatewayd.exchange.admission import Admitted, Door, Refused
+from gatewayd.exchange.batch import serve_batch
 from gatewayd.exchange.boundary import Verdict, http_status, judge, judge_end
 from gatewayd.exchange.call import Call
+from gatewayd.exchange.http_sse import SseClients, ticket_in, wants_sse
 from gatewayd.exchange.legacy import Legacy
-from gatewayd.exchange.modern import LISTEN, end_listening, offer_instead, serve_modern
+from gatewayd.exchange.modern import LISTEN, end_listening, serve_modern
 from gatewayd.exchange.plan import Plans
 from gatewayd.exchange.reply import Reply
 from gatewayd.observe.metrics import Metrics, Outcome
 from gatewayd.observe.tree import Node
-from gatewayd.protocol.codes import HEADER_MISMATCH, UNSUPPORTED_VERSION
+from gatewayd.protocol.codes import HEADER_MISMATCH, INVALID_REQUEST, UNSUPPORTED_VERSION
 from gatewayd.protocol.envelope import classify
 from gatewayd.protocol.http1 import HttpError, RequestHead
-from gatewayd.protocol.jsonrpc import Request, RpcError, decode, encode
+from gatewayd.protocol.jsonrpc import Message, Notification, Request, RpcError, decode, encode, is_batch
 from gatewayd.sessions.registry import Registry
 from gatewayd.upstreams.channel import UpstreamError
 
@@ -34,15 +37,16 @@ LAST_WORD = 1.5
 class Exchange:
     """What the fronts share. `plans` is swapped by a reload; calls keep the plan they began with."""
 
-    def __init__(self, plans: Plans, registry: Registry, metrics: Metrics) -> None:
+    def __init__(self, plans: Plans, registry: Registry, metrics: Metrics, ids: itertools.count[int]) -> None:
         self.plans = plans
         self.registry = registry
         self.metrics = metrics
         self.draining = False
         self._calls: set[Call] = set()
         self._idle = trio.Event()
-        self._ids = itertools.count(1)
-        self._legacy = Legacy(registry, self._ids)
+        self._ids = ids
+        self._legacy = Legacy(registry, ids)
+        self._sse = SseClients(self._legacy, self._legacy.streams, registry, self.run_message)
 
     def admit(self, head: RequestHead, door: Door) -> Admitted | Refused:
         """Judge a head before its body is read."""
@@ -57,6 +61,16 @@ class Exchange:
 
         If the client is gone the answer stays unfinished, which the reply shows.
         """
+        await self._account(call, lambda: self._dispatch(call, body))
+
+    async def run_message(
+        self, call: Call, message: Message | RpcError, work: Callable[[], Awaitable[Outcome]]
+    ) -> None:
+        """Run a call for one of several messages that came together. Raises nothing but cancellation. A `Runner`."""
+        self._label(call, message)
+        await self._account(call, work)
+
+    async def _account(self, call: Call, work: Callable[[], Awaitable[Outcome]]) -> None:
         outcome: Outcome = "cancelled"
         upstream = call.plan.upstream
         upstream.usage.begin()
@@ -64,7 +78,7 @@ class Exchange:
         self._calls.add(call)
         try:
             with call.scope:
-                outcome = await self._serve(call, body)
+                outcome = await self._serve(call, work)
             if call.scope.cancelled_caught:
                 outcome = await self._ended(call)
         except trio.BrokenResourceError:
@@ -106,7 +120,7 @@ class Exchange:
     @property
     def streams(self) -> int:
         """Event streams towards clients that are open."""
-        return sum(call.reply.streaming for call in self._calls)
+        return sum(call.reply.streaming for call in self._calls if call.parent is None)
 
     @property
     def running(self) -> int:
@@ -117,9 +131,9 @@ class Exchange:
         plan = self.plans.routes.get(path)
         return plan is not None and plan.gate.knows(principal)
 
-    async def _serve(self, call: Call, body: bytes) -> Outcome:
+    async def _serve(self, call: Call, work: Callable[[], Awaitable[Outcome]]) -> Outcome:
         try:
-            return await self._dispatch(call, body)
+            return await work()
         except trio.BrokenResourceError:
             raise  # the client's side: upstreams raise their own
         except Exception as error:  # noqa: BLE001 (the boundary: whatever it is, the client gets one answer)
@@ -130,14 +144,16 @@ class Exchange:
 
     async def _dispatch(self, call: Call, body: bytes) -> Outcome:
         head = call.head
-        message = decode(body) if head.method == "POST" else None
-        if isinstance(message, Request):
-            call.rpc_id = message.id
-        call.method = "other" if message is None else getattr(message, "method", "response")
         try:
             version = head.get(b"mcp-protocol-version")
-            session = head.get(b"mcp-session-id")
             call.version = None if version is None else version.decode("ascii", "replace")
+            if head.method == "POST" and is_batch(body):
+                return await self._batch(call, body, version)
+            message = decode(body) if head.method == "POST" else None
+            self._label(call, message)
+            if call.plan.route.sse and (served := await self._old_sse(call, message)) is not None:
+                return served
+            session = head.get(b"mcp-session-id")
             call.era = classify(head.method, version, session=session is not None, message=message)
             if call.era == "modern" and message is not None:
                 return await serve_modern(call, message, self._ids)
@@ -147,8 +163,33 @@ class Exchange:
         except RpcError as error:
             if error.code == UNSUPPORTED_VERSION:
                 self.metrics.refuse("unsupported_version")
-                raise await offer_instead(error, call) from None
             raise
+
+    async def _batch(self, call: Call, body: bytes, version: bytes | None) -> Outcome:
+        call.era = classify("POST", version, session=True, message=None)
+        if call.era == "modern":
+            raise RpcError(INVALID_REQUEST, "Invalid request: this protocol version has no batches")
+        return await serve_batch(call, body, self._legacy, self.run_message)
+
+    async def _old_sse(self, call: Call, message: Message | None) -> Outcome | None:
+        """Serve a request of an HTTP+SSE client; None where it is none."""
+        if wants_sse(call.head):
+            return await self._sse.listen(call)
+        ticket = ticket_in(call.head)
+        if ticket is None or message is None:
+            return None
+        return await self._sse.post(call, ticket, message)
+
+    def _label(self, call: Call, message: Message | RpcError | None) -> None:
+        if isinstance(message, Request):
+            call.rpc_id = message.id
+        match message:
+            case None | RpcError():
+                call.method = "other"
+            case Request() | Notification():
+                call.method = message.method
+            case _:
+                call.method = "response"
 
     async def _ended(self, call: Call) -> Outcome:
         """The call's scope was cancelled: by its deadline, or by `Call.end`."""

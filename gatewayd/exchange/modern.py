@@ -10,12 +10,12 @@ import trio
 from gatewayd.exchange.call import Call
 from gatewayd.exchange.hop import modern_hop
 from gatewayd.exchange.relay import relay
-from gatewayd.exchange.revisions import narrow_discovery
+from gatewayd.exchange.revisions import offer_all
 from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import HEADER_MISMATCH, INVALID_REQUEST
 from gatewayd.protocol.envelope import check_modern
 from gatewayd.protocol.jsonrpc import Message, Notification, Request, Result, RpcError, encode
-from gatewayd.protocol.jsontext import encode_members, members, text
+from gatewayd.protocol.jsontext import text
 from gatewayd.protocol.versions import META_SUBSCRIPTION_ID
 from gatewayd.upstreams.channel import UpstreamBroke
 from gatewayd.upstreams.service import Caller
@@ -52,7 +52,7 @@ async def serve_modern(call: Call, message: Message, ids: itertools.count[int]) 
                 raise UpstreamBroke("the service sent a request, which this protocol version does not allow")
             return hop.notification(message)
 
-        return await relay(call, hop, answer, translate, narrow_discovery if message.method == DISCOVER else None)
+        return await relay(call, hop, answer, translate, offer_all if message.method == DISCOVER else None)
     finally:
         await answer.aclose()
 
@@ -63,17 +63,6 @@ async def end_listening(call: Call) -> None:
     ident = text(call.rpc_id) if isinstance(call.rpc_id, str) else b"%d" % call.rpc_id
     result = b'{"resultType":"complete","_meta":{%b:%b}}' % (text(META_SUBSCRIPTION_ID), ident)
     await call.reply.finish(encode(Result(call.rpc_id, result)))
-
-
-async def offer_instead(error: RpcError, call: Call) -> RpcError:
-    """The refusal of a revision, naming those of the service: what it says in `server/discover`, and no more.
-
-    Raises `UpstreamError` when the service has to be asked and does not answer.
-    """
-    call.set_deadline(trio.current_time() + call.plan.upstream.service.timeouts.call)
-    offered = await call.plan.upstream.revisions(Caller(call.principal.key))
-    data = encode_members({**members(error.data or b"{}"), "supported": b"[%b]" % b",".join(map(text, offered))})
-    return RpcError(error.code, error.message, error.id, data, error.status)
 
 
 def _caller(call: Call) -> Caller:

@@ -18,7 +18,7 @@ from gatewayd.protocol.codes import (
     UNSUPPORTED_VERSION,
 )
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result, encode
-from gatewayd.upstreams.channel import Answer, UpstreamDied
+from gatewayd.upstreams.channel import Answer, Paused, UpstreamDied
 
 STATUS = {
     PARSE_ERROR: 400,
@@ -37,9 +37,18 @@ Finish = Callable[[Result | Failure], Result | Failure]
 
 
 async def relay(call: Call, hop: Hop, answer: Answer, translate: Translate, finish: Finish | None = None) -> Outcome:
-    """Relay until the final answer is sent; what it was decides the outcome. Raises `UpstreamError`."""
+    """Relay until the final answer is sent; what it was decides the outcome. Raises `UpstreamError`.
+
+    Returns earlier, with `call.paused` set, where the upstream goes on later and the client is willing to wait.
+    """
     while (message := await answer.receive()) is not None:
+        if isinstance(message, Paused):
+            call.paused = await call.reply.pause(message.retry)
+            if call.paused:
+                return "ok"
+            continue
         if isinstance(message, Result | Failure):
+            call.answered = True
             final = hop.final(message if finish is None else finish(message))
             status = STATUS.get(final.code, 200) if call.era == "modern" and isinstance(final, Failure) else 200
             call.set_deadline(math.inf)  # the service has kept its; now the patience with the client counts

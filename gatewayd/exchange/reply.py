@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 import trio
 
 from gatewayd.protocol.eventstream import comment, encode_event
+from gatewayd.sessions.journal import Journal
 
 Field = tuple[bytes, bytes]
 
+RETRY: Final = 1000
+"""Milliseconds after which a client whose stream broke off should come back."""
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM: tuple[Field, ...] = (
     (b"content-type", b"text/event-stream"),
@@ -55,12 +58,16 @@ class RpcReply:
     HTTP status (MCP 2026-07-28, Streamable HTTP).
     """
 
-    __slots__ = ("_fields", "_http", "_streaming", "finished", "keeps_alive")
+    __slots__ = ("_fields", "_http", "_open_journal", "_primes", "_streaming", "finished", "journal", "keeps_alive")
 
     def __init__(self, http: Reply) -> None:
         self._http = http
         self._fields: tuple[Field, ...] = ()
         self._streaming = False
+        self._open_journal: Callable[[], Journal] | None = None
+        self._primes = False
+        self.journal: Journal | None = None
+        """Where the messages of the stream are kept for a client that loses it; None before there is a stream."""
         self.keeps_alive = False
         """Whether silence is to be filled: set by who knows that an event stream is a fit answer."""
         self.finished = False
@@ -70,17 +77,60 @@ class RpcReply:
         """Add a field to the head, which must not have been sent yet."""
         self._fields += ((name, value),)
 
+    def record(self, open_journal: Callable[[], Journal], *, primes: bool) -> None:
+        """If this becomes a stream, keep its messages in a journal.
+
+        `primes`: begin with an event that has an id and no data, which only clients of 2025-11-25 understand.
+        """
+        self._open_journal, self._primes = open_journal, primes
+
     async def stream(self) -> None:
         """Commit to an event stream now."""
         if not self._streaming:
             await trio.lowlevel.checkpoint_if_cancelled()  # a stream that was committed to has a head
             self._streaming = True
+            journal = self._recording()
             await self._http.start(200, (*EVENT_STREAM, *self._fields))
+            if journal is not None and self._primes:
+                await self.prime(journal.place(journal.sent))
+
+    async def prime(self, place: str, retry: int = RETRY) -> None:
+        """Send the id of a place in the stream, without data, and how soon to come back when the stream is lost."""
+        await self._http.write(encode_event(b"", id=place, retry=retry))
 
     async def event(self, message: bytes) -> None:
         """Send a message that is not the final one."""
+        journal = self._recording()
+        place = None if journal is None else journal.add(message)  # first: what is not sent can be asked for later
         await self.stream()
-        await self._http.write(encode_event(message))
+        await self._send_event(message, place, journal)
+
+    async def replay(self, message: bytes, place: str) -> None:
+        """Send a message of a stream that is kept elsewhere."""
+        await self._http.write(encode_event(message, id=place))
+
+    async def write(self, events: bytes) -> None:
+        """Send events that are encoded already."""
+        await self.stream()
+        await self._http.write(events)
+
+    async def end(self) -> None:
+        """End the stream."""
+        self.finished = True
+        await self._http.end()
+
+    async def pause(self, retry: int) -> bool:
+        """Close the connection, but not the stream: its client comes back after so many milliseconds.
+
+        False, and nothing is done, where the client would not (MCP 2025-11-25 has it first) or could not.
+        """
+        if self._open_journal is None or not self._primes:
+            return False
+        await self.stream()
+        assert self.journal is not None
+        await self.prime(self.journal.place(self.journal.last), retry)
+        await self.end()
+        return True
 
     async def keep_alive(self) -> None:
         """Send a comment, so that nobody on the way takes the silence for death."""
@@ -90,9 +140,13 @@ class RpcReply:
 
     async def finish(self, message: bytes, status: int = 200) -> None:
         """Send the final message; `status` counts only where no stream has begun."""
+        journal, place = self.journal, None
+        if journal is not None:
+            place = journal.add(message)
+            journal.end()
         await self._begin_last()
         if self._streaming:
-            await self._http.write(encode_event(message))
+            await self._send_event(message, place, journal)
             await self._http.end()
         else:
             await self._http.send(status, (JSON, *self._fields), message)
@@ -104,9 +158,21 @@ class RpcReply:
 
     async def finish_without_answer(self) -> None:
         """End the stream with no final message: what the legacy eras want after a cancellation."""
+        if self.journal is not None:
+            self.journal.end()
         await self._begin_last()
         await self.stream()
         await self._http.end()
+
+    def _recording(self) -> Journal | None:
+        if self.journal is None and self._open_journal is not None:
+            self.journal = self._open_journal()
+        return self.journal
+
+    async def _send_event(self, message: bytes, place: str | None, journal: Journal | None) -> None:
+        await self._http.write(encode_event(message, id=place))
+        if journal is not None:
+            journal.mark_sent(journal.last)
 
     async def _begin_last(self) -> None:
         """From here on the call is not ended any more, as long as its client reads: see `Call.end`."""

@@ -1,23 +1,18 @@
-"""Which revisions are offered through the gateway: what the service speaks, as far as we speak it too."""
+"""Which revisions are offered through the gateway: all that it speaks itself."""
 
 from __future__ import annotations
 
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
-from gatewayd.protocol.jsontext import encode_members, members, string, strings, text
+from gatewayd.protocol.jsontext import encode_members, members, string, text
 from gatewayd.protocol.versions import LEGACY, SUPPORTED
 
-SUPPORTED_VERSIONS = "supportedVersions"
 
-
-def narrow_discovery(answer: Result | Failure) -> Result | Failure:
-    """A discover result that lists only revisions which both sides of the gateway speak."""
+def offer_all(answer: Result | Failure) -> Result | Failure:
+    """A discover result that lists the gateway's own revisions: what the service lacks, the bridge makes up for."""
     if isinstance(answer, Failure):
         return answer
-    parts = members(answer.result)
-    offered = strings(parts.get(SUPPORTED_VERSIONS, b"null"))
-    common = [version for version in SUPPORTED if version in offered]
-    parts[SUPPORTED_VERSIONS] = b"[%b]" % b",".join(map(text, common))
-    return Result(answer.id, encode_members(parts))
+    offered = b"[%b]" % b",".join(map(text, SUPPORTED))
+    return Result(answer.id, encode_members({**members(answer.result), "supportedVersions": offered}))
 
 
 def asked_version(request: Request) -> str | None:

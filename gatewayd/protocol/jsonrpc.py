@@ -13,6 +13,7 @@ from gatewayd.protocol.codes import INVALID_REQUEST, PARSE_ERROR
 from gatewayd.protocol.jsontext import (
     JsonError,
     NotAnObject,
+    checked_elements,
     checked_members,
     integer,
     is_array,
@@ -93,6 +94,33 @@ def decode(data: bytes) -> Message:
     except JsonError as error:
         raise RpcError(PARSE_ERROR, f"Parse error: {error.reason}") from None
     return _message(fields)
+
+
+def is_batch(data: bytes) -> bool:
+    """Whether this is an array of messages, if it is anything: only MCP 2025-03-26 has batches."""
+    return is_array(data)
+
+
+def decode_batch(data: bytes, most: int) -> list[Message | RpcError]:
+    """Read an array of messages; an element that is none is the error that it is answered with.
+
+    Raises `RpcError` where the whole is no strict JSON, or has no elements, or more than `most`.
+    """
+    try:
+        elements = checked_elements(data)
+    except JsonError as error:
+        raise RpcError(PARSE_ERROR, f"Parse error: {error.reason}") from None
+    if not elements:
+        raise RpcError(INVALID_REQUEST, "Invalid request: a batch holds at least one message")
+    if len(elements) > most:
+        raise RpcError(INVALID_REQUEST, f"Invalid request: a batch holds at most {most} messages")
+    messages: list[Message | RpcError] = []
+    for element in elements:
+        try:
+            messages.append(decode(element))
+        except RpcError as error:
+            messages.append(error)
+    return messages
 
 
 def encode(message: Message) -> bytes:

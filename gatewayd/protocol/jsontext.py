@@ -20,6 +20,7 @@ from gatewayd.protocol.limits import ID_DIGITS, JSON_DEPTH
 
 _TEXT = msgspec.json.Decoder(msgspec.Raw)
 _LEVEL = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 _STRING = msgspec.json.Decoder(str)
 _ENCODER = msgspec.json.Encoder()
 _REFUSALS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -70,6 +71,20 @@ def checked_members(data: bytes) -> dict[str, bytes]:
         raise _refusal(error) from None
     _check_text(data)
     return _unique(data, level)
+
+
+def checked_elements(data: bytes) -> list[bytes]:
+    """`check` and `elements` in one: the door for an array that comes from outside. Raises `JsonError`."""
+    check(data)
+    return elements(data)
+
+
+def elements(data: bytes) -> list[bytes]:
+    """The elements of an array, each with its exact text. Raises `JsonError` where the text is no array."""
+    try:
+        return [bytes(element) for element in _ELEMENTS.decode(data)]
+    except _REFUSALS:
+        raise JsonError("the JSON value is not an array") from None
 
 
 def members(data: bytes) -> dict[str, bytes]:

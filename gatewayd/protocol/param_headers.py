@@ -15,9 +15,10 @@ import attrs
 import msgspec
 
 from gatewayd.protocol.codes import HEADER_MISMATCH
-from gatewayd.protocol.headers import PARAM_PREFIX, HeaderValueError, decode_value
+from gatewayd.protocol.headers import PARAM_PREFIX, HeaderValueError, decode_value, encode_value
 from gatewayd.protocol.jsonrpc import RpcError
 from gatewayd.protocol.jsontext import JsonError, NotAnObject, members, string
+from gatewayd.protocol.limits import ID_DIGITS
 
 Kind = Literal["string", "integer", "boolean"]
 Path = tuple[str, ...]
@@ -109,6 +110,25 @@ def check(wanted: Sequence[Annotation], arguments: bytes | None, fields: Sequenc
             raise _mismatch(name, "differs from the argument")
 
 
+def mirror(wanted: Sequence[Annotation], arguments: bytes | None) -> tuple[tuple[bytes, bytes], ...]:
+    """The header fields that make `check` pass: what a client sends with these arguments.
+
+    A value that has no form in a header, null, an array or an object, gets none. Raises `JsonError` where a name on
+    the way to a value occurs twice.
+    """
+    body = _Body(arguments)
+    fields: list[tuple[bytes, bytes]] = []
+    for annotation in wanted:
+        value = body.value(annotation.path)
+        if value is None or value == b"null" or value.startswith(_NOT_MIRRORED):
+            continue
+        said = string(value)
+        if said is None:
+            said = _plain(value.decode()) if annotation.kind == "integer" else value.decode()
+        fields.append((PARAM_PREFIX + annotation.header, encode_value(said)))
+    return tuple(fields)
+
+
 class _Body:
     """The arguments, looked into no further than needed, and at no object twice."""
 
@@ -191,6 +211,15 @@ def _number(text: str) -> tuple[str, str, int] | None:
     if not kept:
         return "", "", 0
     return sign, kept, int(exponent or "0") - len(fraction) + len(digits) - len(kept)
+
+
+def _plain(text: str) -> str:
+    """A number as a decimal integer where it is one of reasonable length, as the header of an integer should be."""
+    number = _number(text)
+    if number is None or not len(number[1]) <= number[2] <= ID_DIGITS:
+        return text
+    sign, digits, exponent = number
+    return (sign + digits.ljust(exponent, "0")) or "0"
 
 
 def _mismatch(name: bytes, reason: str) -> RpcError:

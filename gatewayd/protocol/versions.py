@@ -81,6 +81,9 @@ NOTIFICATIONS: Final[Mapping[Era, frozenset[str]]] = MappingProxyType(
 )
 """Notifications that a client may send. Modern: over stdio only; over HTTP a closed stream says the same."""
 
+MAY_ASK: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+"""Requests during which a server may ask a modern client (MCP 2026-07-28, multi round-trip requests)."""
+
 REPEATABLE: Final = frozenset(
     {
         "server/discover",

@@ -1,87 +1,137 @@
-"""All live legacy sessions: open, find, expire."""
+"""All live legacy sessions: open, find or bring back, expire."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
+import attrs
 import structlog
 import trio
 
+from gatewayd.auth.keychain import Keychain
 from gatewayd.auth.principal import Principal
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
-from gatewayd.routes.table import SessionLife
+from gatewayd.routes.table import ClientBounds, SessionLife
+from gatewayd.sessions.journal import Budget, Store
+from gatewayd.sessions.memo import Memo, new_memo, read_memo
 from gatewayd.sessions.session import Session
-from gatewayd.upstreams.channel import LegacyPeer
+from gatewayd.upstreams.healing import HealingPeer
 from gatewayd.upstreams.service import Upstream
 
 log = structlog.get_logger("gatewayd.sessions")
 
-ID_BYTES = 24
-"""192 random bits: nobody guesses one (MCP 2025-11-25: globally unique and cryptographically secure)."""
 SWEEP = 5.0
 """Seconds between looks for sessions that have expired."""
 CLOSERS = 64
 """Upstream sessions that are ended at the same time."""
+MOST_ENDED = 100_000
+"""Ended sessions that are remembered, so that their ids do not bring them back."""
+
+Clock = Callable[[], float]
+Reopen = Callable[[Memo], HealingPeer]
+"""The way to the upstream for a session that another process began."""
 
 
 class TooManySessions(Exception):
     """Every session that exists is in use."""
 
 
+def wall_clock() -> float:
+    """Seconds since 1970: what sealed ids count in, because they outlive the process."""
+    return datetime.now(UTC).timestamp()
+
+
+@attrs.frozen
+class Terms:
+    """How long sessions live and how many there may be: what a reload may change."""
+
+    life: SessionLife
+    bounds: ClientBounds
+
+
 class Registry:
     """Sessions by id, least recently used first.
 
-    Most clients never say goodbye, so there are three limits: idle time, total life, and a count, at which the least
-    recently used idle session makes room.
+    Most clients never say goodbye, so there are four limits: idle time, total life, and a count for each principal and
+    for all, at which the least recently used idle session makes room. One that only made room is opened again when its
+    client comes back; one that was ended or has expired never is.
     """
 
-    def __init__(self, life: SessionLife, most: int, metrics: Metrics, node: Node) -> None:
-        self.life = life
-        self.most = most
+    def __init__(
+        self,
+        terms: Terms,
+        keychain: Keychain,
+        metrics: Metrics,
+        node: Node,
+        nursery: trio.Nursery,
+        clock: Clock = wall_clock,
+    ) -> None:
+        self.keychain = keychain
+        self.terms = terms
         self._metrics = metrics
         self._node = node
+        self._nursery = nursery
+        self._clock = clock
+        self._budget = Budget(terms.bounds.buffered)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._held: Counter[Principal] = Counter()
+        self._ended: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    async def open(self, principal: Principal, path: str, upstream: Upstream, peer: LegacyPeer) -> Session:
-        """A new session; ends the least recently used idle one where the limit is reached.
+    @property
+    def life(self) -> SessionLife:
+        """How long sessions live."""
+        return self.terms.life
+
+    def use(self, terms: Terms) -> None:
+        """Have other limits from now on."""
+        self.terms = terms
+        self._budget.most = terms.bounds.buffered
+
+    async def open(
+        self, principal: Principal, path: str, peer: HealingPeer, version: str, initialize: bytes
+    ) -> Session:
+        """A new session of revision `version`, opened upstream with the params `initialize`.
 
         Raises `TooManySessions`; then the peer is still the caller's to close.
         """
-        while len(self._sessions) >= self.most:  # others may take the room while we wait for it
-            await self._make_room()
-        now = trio.current_time()
-        node = Node("session", f"{path} {principal.id}", parent=self._node, now=now)
-        ident = secrets.token_urlsafe(ID_BYTES)
-        session = Session(ident, principal, path, upstream, peer, node, now, now)
-        node.__enter__()
-        self._sessions[ident] = session
-        self._metrics.sessions += 1
-        upstream.usage.begin()
-        return session
+        await self._make_room(principal)
+        memo = new_memo(self._clock(), version, initialize, peer.session)
+        return self._add(memo.seal(self.keychain, principal, path), memo, principal, path, peer)
 
-    def find(self, ident: str, principal: Principal, path: str) -> Session | None:
-        """The session, if it is this principal's and this route's; a foreign one is as good as none."""
+    async def find(self, ident: str, principal: Principal, path: str, reopen: Reopen) -> Session | None:
+        """The session, if it is this principal's and this route's; a foreign one is as good as none.
+
+        One that this process has never seen, or has put away, is brought back. Raises `TooManySessions`.
+        """
         session = self._sessions.get(ident)
-        if session is None or session.principal != principal or session.path != path:
+        if session is None:
+            memo = self._read(ident, principal, path)
+            if memo is None:
+                return None
+            await self._make_room(principal)
+            session = self._sessions.get(ident) or self._add(ident, memo, principal, path, reopen(memo))
+        if session.principal != principal or session.path != path:
             return None
         session.used = trio.current_time()
         self._sessions.move_to_end(ident)
         return session
 
     async def end(self, session: Session) -> None:
-        """Forget a session and close it."""
-        self._forget(session)
+        """End a session for good."""
+        self._bury(session)
         await session.close()
 
     async def end_where(self, unwanted: Callable[[Session], bool]) -> None:
-        """End all sessions that a predicate picks. All are forgotten at once, and closed many at a time."""
+        """End all sessions that a predicate picks, for good. All are forgotten at once, and closed many at a time."""
         limiter = trio.CapacityLimiter(CLOSERS)
 
         async def close(session: Session) -> None:
@@ -91,30 +141,84 @@ class Registry:
         async with trio.open_nursery() as nursery:
             for session in list(self._sessions.values()):
                 if unwanted(session):
-                    self._forget(session)
+                    self._bury(session)
                     nursery.start_soon(close, session)
+
+    async def move(self, target: Callable[[str], Upstream | None]) -> None:
+        """After a reload: have sessions go on with the service that now stands behind their path, if it is another."""
+        for session in list(self._sessions.values()):
+            upstream = target(session.path)
+            if upstream is not None and upstream is not session.upstream and not session.closed:
+                session.upstream.usage.end()
+                upstream.usage.begin()
+                await session.peer.move(upstream)
+
+    async def suspend(self) -> None:
+        """The gateway stops: end what runs, but leave the upstream sessions to the process that comes after."""
+        for session in list(self._sessions.values()):
+            self._forget(session)
+            await session.stop()
 
     async def expire(self) -> None:
         """End sessions whose time is over, until cancelled."""
         while True:
             await trio.sleep(SWEEP)
-            await self.end_where(partial(self._expired, trio.current_time()))
+            now = trio.current_time()
+            await self.end_where(partial(self._expired, now))
+            for session in self._sessions.values():
+                session.store.expire(now - self.life.resume)
+
+    def _read(self, ident: str, principal: Principal, path: str) -> Memo | None:
+        memo = read_memo(self.keychain, ident, principal, path)
+        if memo is None or memo.nonce in self._ended or self._clock() - memo.created > self.life.ttl:
+            return None
+        return memo
+
+    def _add(self, ident: str, memo: Memo, principal: Principal, path: str, peer: HealingPeer) -> Session:
+        now = trio.current_time()
+        node = Node("session", f"{path} {principal.id}", parent=self._node, now=now)
+        tag = hashlib.sha256(memo.nonce).hexdigest()[:8]
+        store = Store(tag, secrets.token_hex(2), self.life.buffer, self._budget)
+        created = now - max(0.0, self._clock() - memo.created)
+        session = Session(ident, memo, principal, path, peer, store, node, self._nursery, created, now)
+        node.__enter__()
+        self._sessions[ident] = session
+        self._held[principal] += 1
+        self._metrics.sessions += 1
+        session.upstream.usage.begin()
+        return session
+
+    def _bury(self, session: Session) -> None:
+        self._forget(session)
+        self._ended[session.memo.nonce] = None
+        while len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
 
     def _forget(self, session: Session) -> None:
         if self._sessions.pop(session.id, None) is not None:
+            self._held[session.principal] -= 1
+            if not self._held[session.principal]:
+                del self._held[session.principal]
             self._metrics.sessions -= 1
             session.upstream.usage.end()
-            session.node.__exit__(None, None, None)
 
     def _expired(self, now: float, session: Session) -> bool:
         if now - session.created > self.life.ttl:
             return True
         return session.idle and now - session.used > self.life.idle
 
-    async def _make_room(self) -> None:
+    async def _make_room(self, principal: Principal) -> None:
+        """Put idle sessions away until one more fits. Others may take the room while we wait for it."""
+        while not principal.anonymous and self._held[principal] >= self.terms.bounds.principal_sessions:
+            await self._put_away(lambda session: session.principal == principal)
+        while len(self._sessions) >= self.terms.bounds.sessions:
+            await self._put_away(lambda session: True)
+
+    async def _put_away(self, candidate: Callable[[Session], bool]) -> None:
         for session in self._sessions.values():
-            if session.idle:
-                log.info("session evicted", path=session.path, principal=session.principal.id)
-                await self.end(session)
+            if session.idle and candidate(session):
+                log.info("session put away", path=session.path, principal=session.principal.id)
+                self._forget(session)
+                await session.close()
                 return
         raise TooManySessions

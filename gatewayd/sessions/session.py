@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import attrs
+import structlog
+import trio
 
 from gatewayd.auth.principal import Principal
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, identifier
 from gatewayd.protocol.jsontext import JsonError, encode_members, members
-from gatewayd.upstreams.channel import LegacyPeer
+from gatewayd.sessions.journal import Journal, Store
+from gatewayd.sessions.memo import Memo
+from gatewayd.upstreams.healing import HealingPeer
 from gatewayd.upstreams.service import Upstream
+
+log = structlog.get_logger("gatewayd.sessions")
 
 MAX_ASKED = 100
 """Server requests that a client may leave unanswered; an upstream that asks on is told so at once."""
+
+Work = Callable[[trio.CancelScope], Awaitable[None]]
 
 
 class RunningCall(Protocol):
@@ -23,6 +32,10 @@ class RunningCall(Protocol):
 
     def cancel(self) -> None:
         """The client sent `notifications/cancelled`."""
+        ...
+
+    def replaced(self) -> None:
+        """The client came back for its answer on another connection."""
         ...
 
     def session_ended(self) -> None:
@@ -34,30 +47,45 @@ class RunningCall(Protocol):
 class Session:
     """A live session. Its `id` is a secret; `principal` and `path` must match on every use.
 
-    It owns the upstream session (`peer`), the table of running calls that `notifications/cancelled` refers to, and
-    the server requests that wait for the client's answer. `close` ends all of it.
+    It owns the upstream session (`peer`), the table of running calls that `notifications/cancelled` refers to, the
+    server requests that wait for the client's answer, what was said on its streams (`store`), and the tasks that
+    work for it while no connection does. `close` ends all of it.
     """
 
     id: str = attrs.field(repr=False)
+    memo: Memo = attrs.field(repr=False)
     principal: Principal
     path: str
-    upstream: Upstream
-    peer: LegacyPeer
+    peer: HealingPeer
+    store: Store
     node: Node
+    nursery: trio.Nursery
     created: float
     used: float
     """Trio time of the last sign of life."""
     calls: dict[Id, RunningCall] = attrs.field(factory=dict[Id, RunningCall], init=False)
-    listener: RunningCall | None = attrs.field(default=None, init=False)
-    """The call that holds the GET stream."""
+    standing: Journal | None = attrs.field(default=None, init=False)
+    """The server-to-client stream that belongs to no request, while it is open or its client may return."""
     closed: bool = attrs.field(default=False, init=False)
     _asked: dict[int, tuple[Id, int | None]] = attrs.field(factory=dict[int, tuple[Id, int | None]], init=False)
     """By our id: the upstream's, and the call that the question came with."""
+    _tasks: dict[trio.CancelScope, trio.Event] = attrs.field(factory=dict[trio.CancelScope, trio.Event], init=False)
+
+    @property
+    def upstream(self) -> Upstream:
+        """The service that serves it now."""
+        return self.peer.upstream
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs in it."""
-        return not self.calls and self.listener is None
+        return not self.calls and (self.standing is None or not self.standing.followed)
+
+    def start(self, kind: str, label: str, work: Work) -> None:
+        """Have work done by a task of the session; it is given its own scope, and cancelled when the session ends."""
+        scope, ended = trio.CancelScope(), trio.Event()
+        self._tasks[scope] = ended
+        self.nursery.start_soon(self._run, kind, label, work, scope)
 
     def ask(self, request: Request, ids: itertools.count[int], call: int | None = None) -> Request | None:
         """A server request under an id of ours, for the client; None when too many are waiting.
@@ -81,10 +109,15 @@ class Session:
             return Result(theirs, message.result)
         return Failure(theirs, message.code, message.message, message.data)
 
-    def forget(self, call: int) -> None:
-        """A call is over: whoever asked during it does not wait for answers any more."""
-        for ident in [ours for ours, (_, cause) in self._asked.items() if cause == call]:
-            del self._asked[ident]
+    def forget(self, call: int | None) -> list[Id]:
+        """A call is over, or the standing stream (None): nobody answers what was asked there.
+
+        Returns the upstream's ids of those questions.
+        """
+        over = {ours: theirs for ours, (theirs, cause) in self._asked.items() if cause == call}
+        for ours in over:
+            del self._asked[ours]
+        return list(over.values())
 
     def withdrawn(self, message: Notification) -> Notification | None:
         """`notifications/cancelled` of the upstream about a request of its own, with the id that the client knows."""
@@ -101,10 +134,30 @@ class Session:
 
     async def close(self) -> None:
         """End everything: calls and streams are cancelled, the upstream session is deleted. Idempotent; bounded."""
-        if self.closed:
-            return
+        if not self.closed:
+            await self.stop()
+            await self.peer.aclose()
+
+    async def stop(self) -> None:
+        """End what runs here and leave the upstream session, so that a later process can go on with it."""
         self.closed = True
-        for call in (*self.calls.values(), self.listener):
-            if call is not None:
-                call.session_ended()
-        await self.peer.aclose()
+        for call in list(self.calls.values()):
+            call.session_ended()
+        tasks = dict(self._tasks)
+        for scope in tasks:
+            scope.cancel()
+        try:
+            for ended in tasks.values():
+                await ended.wait()
+        finally:
+            self.store.clear()
+            self.node.__exit__(None, None, None)
+
+    async def _run(self, kind: str, label: str, work: Work, scope: trio.CancelScope) -> None:
+        try:
+            with scope, Node(kind, label, parent=self.node, now=trio.current_time()):
+                await work(scope)
+        except Exception as error:
+            log.error("session task crashed", exc_info=error, path=self.path, principal=self.principal.id, task=label)
+        finally:
+            self._tasks.pop(scope).set()

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable
 
 import trio
 
-from gatewayd.protocol.eventstream import EventReader, EventTooLarge
+from gatewayd.protocol.eventstream import Event, EventReader, EventTooLarge
 from gatewayd.protocol.http1 import END, HttpError, ResponseHead
 from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result, RpcError, decode
 from gatewayd.upstreams.channel import (
     SessionLost,
     UpstreamBroke,
     UpstreamDied,
-    UpstreamError,
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
 from gatewayd.upstreams.pool import Pool, PooledConnection
 
 RECEIVE_SIZE = 64 * 1024
-GOODBYE = 1.0
-"""Seconds that abandoning a request may take: a courtesy to the upstream, never a reason to wait."""
 
-Abandon = Callable[[], Awaitable[None]]
+See = Callable[[Event], bool]
+"""Sees each event of a stream first; True: it has dealt with it, and there is nothing to deliver."""
+OnRefusal = Callable[[int, Failure | None], None]
+"""Is told of HTTP statuses from 400 on, and of the JSON-RPC error that came with them, if one did."""
 
 
 class HttpAnswer:
@@ -45,7 +44,8 @@ class HttpAnswer:
         limit: int,
         repeatable: bool = False,
         in_session: bool = False,
-        abandon: Abandon | None = None,
+        see: See | None = None,
+        on_refusal: OnRefusal | None = None,
     ) -> None:
         self._pool = pool
         self._connection: PooledConnection | None = connection
@@ -55,13 +55,21 @@ class HttpAnswer:
         self._limit = limit
         self._repeatable = repeatable
         self._in_session = in_session
-        self._abandon = abandon
+        self._see = see
+        self._on_refusal = on_refusal
         self.head: ResponseHead | None = None
+        self.ended = False
+        """Whether the service itself ended the answer, in good order."""
         self._events: EventReader | None = None
         self._body = bytearray()
         self._ready: deque[Message] = deque()
         self._finished = False
         self._cut_off = False
+
+    @property
+    def streaming(self) -> bool:
+        """Whether the answer has turned out to be an event stream."""
+        return self._events is not None
 
     async def receive(self) -> Message | None:
         """See `Answer.receive`."""
@@ -81,12 +89,7 @@ class HttpAnswer:
             return
         if self._finished:
             await self._pool.release(connection)
-            return
-        try:
-            if self._abandon is not None:
-                with trio.move_on_after(GOODBYE, shield=True), suppress(UpstreamError):
-                    await self._abandon()
-        finally:
+        else:
             await self._pool.discard(connection)
 
     async def read_head(self) -> ResponseHead:
@@ -122,6 +125,8 @@ class HttpAnswer:
         """Decide what the body is, or that there is no use in reading it."""
         status = head.status
         media = (head.get(b"content-type") or b"").split(b";", 1)[0].strip().lower()
+        if status >= 400 and media != b"application/json" and self._on_refusal is not None:
+            self._on_refusal(status, None)
         if head.get(b"content-encoding") not in (None, b"identity"):
             raise UpstreamBroke("the service sent a compressed answer that nobody asked for")
         if status == 404 and self._in_session:
@@ -156,19 +161,28 @@ class HttpAnswer:
     def _take_events(self, events: EventReader, part: bytes) -> None:
         try:
             for event in events.feed(part):
-                if event.data:
+                if (self._see is None or not self._see(event)) and event.data:
                     self._take(event.data)
         except EventTooLarge as error:
             raise UpstreamTooLarge("an event of the service is too large", str(error)) from error
 
     def _end(self, head: ResponseHead) -> None:
+        self.ended = True
         if self._events is None:
-            self._take(bytes(self._body), failed=head.status >= 400)
-            if not self._finished:
-                raise UpstreamBroke("the service answered with something that is no answer")
+            self._take_body(head.status)
         elif self._request_id is not None and not self._finished:
             raise UpstreamDied("the service ended its stream before the answer; the outcome is unknown")
         self._finished = True
+
+    def _take_body(self, status: int) -> None:
+        try:
+            self._take(bytes(self._body), failed=status >= 400)
+            if not self._finished:
+                raise UpstreamBroke("the service answered with something that is no answer")
+        finally:
+            if status >= 400 and self._on_refusal is not None:
+                last = self._ready[-1] if self._ready else None
+                self._on_refusal(status, last if isinstance(last, Failure) else None)
 
     def _take(self, data: bytes, *, failed: bool = False) -> None:
         if self._finished:

@@ -12,6 +12,7 @@ import trio
 
 from gatewayd.protocol.codes import (
     HEADER_MISMATCH,
+    INVALID_PARAMS,
     METHOD_NOT_FOUND,
     MISSING_CLIENT_CAPABILITY,
     UNSUPPORTED_VERSION,
@@ -25,6 +26,9 @@ REMEMBER_LEGACY = 60.0
 """Seconds after which a service that was legacy is asked again: it may have been upgraded in place."""
 
 MODERN_ERRORS = frozenset({HEADER_MISMATCH, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION})
+
+NO_VERDICT = frozenset({401, 403, 429})
+"""Statuses that say nothing about the protocol era; neither do those from 500 on, which tell of an outage."""
 
 PROBE_ID = 0
 """Id of the probe; ids of calls start at 1."""
@@ -54,6 +58,18 @@ class EraMemory:
             if not _modern(offered):
                 raise WrongEra("the service speaks only protocol revisions with sessions", offered)
 
+    async def require_legacy(self, probe: Probe) -> None:
+        """Raise `WrongEra` if the service, which refused to open a session, speaks the modern era.
+
+        A probe that fails says nothing.
+        """
+        try:
+            offered = await self.revisions(probe)
+        except UpstreamError:
+            return
+        if _modern(offered):
+            raise WrongEra("the service speaks only revisions without sessions", offered)
+
     async def revisions(self, probe: Probe) -> Revisions:
         """What the service offers. One probe serves all who wait; a legacy verdict is asked again after a while.
 
@@ -67,6 +83,15 @@ class EraMemory:
             if self._offered is None or self._stale():
                 self._offered = await self._ask(probe)
             return self._offered
+
+    def doubt(self) -> None:
+        """Ask again before the next call: the service contradicted what is known of it."""
+        self._offered = None
+
+    def doubt_legacy(self) -> None:
+        """The same where it turned out to be modern; a modern verdict is only confirmed by that."""
+        if self._offered is not None and not _modern(self._offered):
+            self.doubt()
 
     def known(self) -> str:
         """For people: the revisions, or that nobody asked yet."""
@@ -111,6 +136,26 @@ def offered_in(answer: Result | Failure, status: int = 200) -> Revisions:
         named = ()
     common = tuple(version for version in SUPPORTED if version in named)
     return common if _modern(common) else LEGACY
+
+
+def no_verdict(status: int) -> bool:
+    """Whether an HTTP status says nothing about the era."""
+    return status >= 500 or status in NO_VERDICT
+
+
+def only_modern(status: int, code: int) -> bool:
+    """Whether an error is one that a modern service has for what it cannot read as a modern request.
+
+    A legacy service has little reason to say the same with the same HTTP status, but it may.
+    """
+    return code in MODERN_ERRORS or (status, code) in {(404, METHOD_NOT_FOUND), (400, INVALID_PARAMS)}
+
+
+def only_legacy(status: int, failure: Failure | None) -> bool:
+    """Whether a modern request was refused as no modern service does: by one that misses its session, most likely."""
+    if status < 400 or no_verdict(status):
+        return False
+    return failure is None or not only_modern(status, failure.code)
 
 
 def modern_versions_in(failure: Failure) -> tuple[str, ...]:

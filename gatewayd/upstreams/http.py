@@ -1,122 +1,77 @@
-"""Streamable HTTP upstreams of both eras."""
+"""Upstreams over HTTP, of both eras and both transports."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
 
 import trio
 
 from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.headers import encode_value
-from gatewayd.protocol.http1 import HttpError, encode_fields, encode_request_head
-from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, encode
-from gatewayd.protocol.versions import LEGACY, MODERN, REPEATABLE
+from gatewayd.protocol.jsonrpc import Failure, Request
+from gatewayd.protocol.versions import LEGACY, MODERN
 from gatewayd.routes.table import HttpTarget, Service
-from gatewayd.upstreams.answer import Abandon, HttpAnswer, final_answer, send
-from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, UpstreamTimedOut, WrongEra
-from gatewayd.upstreams.eras import (
-    EraMemory,
-    Revisions,
-    chosen_version,
-    discover_request,
-    modern_versions_in,
-    offered_in,
-)
+from gatewayd.upstreams.answer import HttpAnswer, OnRefusal, final_answer
+from gatewayd.upstreams.channel import Answer, LegacyPeer, UpstreamBroke, UpstreamTimedOut, WrongEra
+from gatewayd.upstreams.eras import EraMemory, Revisions, discover_request, no_verdict, offered_in, only_legacy
 from gatewayd.upstreams.http_session import HttpLegacyPeer
+from gatewayd.upstreams.opening import Denial, open_streamable
+from gatewayd.upstreams.origin import Fields, HttpOrigin
 from gatewayd.upstreams.pool import Pool
 from gatewayd.upstreams.service import Caller, Opened, Usage
-from gatewayd.upstreams.supervise import Launched
+from gatewayd.upstreams.session_wire import SessionWire
+from gatewayd.upstreams.sse_session import NoEndpoint, open_sse
+from gatewayd.upstreams.supervise import Launched, supervise
 
-Field = tuple[bytes, bytes]
-
-NO_VERDICT = frozenset({401, 403, 429})
-"""Statuses that say nothing about the protocol era; neither do those from 500 on, which tell of an outage."""
+PERHAPS_SSE = frozenset({400, 404, 405})
+"""What a service of the HTTP+SSE transport answers to a POST (MCP 2025-06-18, backwards compatibility)."""
 
 
 class HttpUpstream:
-    """One service over Streamable HTTP: a pool of connections and what is known of its era. An `Upstream`."""
+    """One service over HTTP: a pool of connections, and what is known of its era and transport. An `Upstream`.
 
-    def __init__(self, service: Service) -> None:
+    `nursery` runs the streams of HTTP+SSE sessions.
+    """
+
+    def __init__(self, service: Service, nursery: trio.Nursery) -> None:
         assert isinstance(service.target, HttpTarget)
         self.usage = Usage()
         self.service = service
-        self.target = service.target
         self.pool = Pool(service.target, connect_timeout=service.timeouts.connect, trust=service.trust)
+        self.origin = HttpOrigin(service, service.target, self.pool)
         self.eras = EraMemory()
         self.launched = Launched()
-        host = self.target.host if ":" not in self.target.host else f"[{self.target.host}]"
-        default_port = 443 if self.target.scheme == "https" else 80
-        authority = host if self.target.port == default_port else f"{host}:{self.target.port}"
-        common: tuple[Field, ...] = (
-            (b"host", authority.encode()),
-            (b"accept", b"application/json, text/event-stream"),
-            (b"accept-encoding", b"identity"),
-            (b"user-agent", b"gatewayd"),
-        )
-        if service.bearer is not None:
-            common += ((b"authorization", b"Bearer " + service.bearer.reveal().encode()),)
-        content = ((b"content-type", b"application/json"),)
-        self._heads = {
-            method: encode_request_head(method, self.target.path, (*common, *more)).removesuffix(b"\r\n")
-            for method, more in (("POST", content), ("GET", ()), ("DELETE", ()))
-        }
-        """What all requests of a method begin with."""
+        self._nursery = nursery
+        self._sse = False
+        """Whether the last session was one of HTTP+SSE."""
 
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
         """See `Upstream.request`."""
-        await self.eras.require_modern(lambda: self._probe(caller))
-        return await self._post_modern(message, version, name, caller)
+        await self.eras.require_modern(self._probe)
+        return await self._post_modern(message, version, name, caller.fields, self._doubt)
 
     async def revisions(self, caller: Caller) -> Revisions:
         """See `Upstream.revisions`."""
-        return await self.eras.revisions(lambda: self._probe(caller))
+        return await self.eras.revisions(self._probe)
 
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
-        """See `Upstream.open_legacy`."""
-        answer = await self.post(message, caller.fields)
+        """See `Upstream.open_legacy`. Tries what worked last time; then Streamable HTTP, then HTTP+SSE."""
         try:
-            head = await answer.read_head()
-            result = await final_answer(answer)
-            if isinstance(result, Failure):
-                supported = modern_versions_in(result)
-                if supported:
-                    raise WrongEra("the service speaks only revisions without sessions", supported)
-                raise Refused(result)
-            version = chosen_version(result)
-            session = head.get(b"mcp-session-id")
-        except HttpError as error:
-            raise UpstreamBroke("the service does not speak proper HTTP", error.reason) from error
-        finally:
-            await answer.aclose()
-        return Opened(HttpLegacyPeer(self, session, version), version, result.result)
+            if self._sse and (again := await self._open_sse(message, caller)) is not None:
+                return again
+            opened = await open_streamable(self.origin, message, caller.fields)
+            if isinstance(opened, Denial):
+                return await self._find_out(opened, message, caller)
+            return opened
+        except WrongEra:
+            self.eras.doubt_legacy()
+            raise
 
-    async def post(
-        self,
-        message: Request | Notification | Result | Failure,
-        fields: tuple[Field, ...],
-        *,
-        in_session: bool = False,
-        abandon: Abandon | None = None,
-    ) -> HttpAnswer:
-        """Send one message; the answer's head is not awaited. `abandon` tells the service of a request given up."""
-        body = encode(message)
-        length = (b"content-length", b"%d" % len(body))
-        request = message if isinstance(message, Request) else None
-        return await self._exchange(
-            "POST",
-            b"%b%b\r\n%b" % (self._heads["POST"], encode_fields((length, *fields)), body),
-            request_id=request.id if request is not None else None,
-            repeatable=request is not None and request.method in REPEATABLE,
-            in_session=in_session,
-            abandon=abandon,
-        )
-
-    async def bodiless(self, method: str, fields: tuple[Field, ...], *, in_session: bool) -> HttpAnswer:
-        """Send GET or DELETE for a legacy peer."""
-        wire = b"%b%b\r\n" % (self._heads[method], encode_fields(fields))
-        return await self._exchange(method, wire, request_id=None, repeatable=True, in_session=in_session, abandon=None)
-
-    async def aclose(self) -> None:
-        """Close idle connections; those in use are closed when their answers are."""
-        await self.pool.aclose()
+    def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
+        """See `Upstream.resume_legacy`."""
+        return None if self._sse else HttpLegacyPeer(SessionWire(self.origin, session, version))
 
     def processes(self) -> Processes:
         """See `Upstream.processes`: the server itself, where the gateway runs it."""
@@ -124,49 +79,53 @@ class HttpUpstream:
 
     def statistics(self) -> dict[str, object]:
         """What `/services` shows."""
-        return {"kind": "http", "url": self.target.url, "connections": self.pool.open, "eras": self.eras.known()}
+        url = self.origin.target.url
+        return {"kind": "http", "url": url, "connections": self.pool.open, "eras": self.eras.known()}
 
-    async def _exchange(
-        self,
-        method: str,
-        wire: bytes,
-        *,
-        request_id: Id | None,
-        repeatable: bool,
-        in_session: bool,
-        abandon: Abandon | None,
+    async def _find_out(self, denial: Denial, message: Request, caller: Caller) -> Opened:
+        """Why `initialize` was refused: it may be that the service has no sessions, or has them the old way."""
+        if denial.modern:
+            await self.eras.require_legacy(self._probe)
+        if denial.status in PERHAPS_SSE and (opened := await self._open_sse(message, caller)) is not None:
+            return opened
+        if not denial.modern:
+            await self.eras.require_legacy(self._probe)
+        raise denial.error
+
+    async def _open_sse(self, message: Request, caller: Caller) -> Opened | None:
+        """A session of HTTP+SSE; None where the service does not speak that transport."""
+        try:
+            opened = await open_sse(self.origin, self._nursery, message, caller)
+        except NoEndpoint:
+            self._sse = False
+            return None
+        self._sse = True
+        return opened
+
+    def _doubt(self, status: int, failure: Failure | None) -> None:
+        if only_legacy(status, failure):
+            self.eras.doubt()
+
+    async def _post_modern(
+        self, message: Request, version: str, name: str | None, more: Fields, on_refusal: OnRefusal | None = None
     ) -> HttpAnswer:
-        connection = await send(self.pool, await self.pool.acquire(), method, wire)
-        return HttpAnswer(
-            self.pool,
-            connection,
-            method,
-            wire,
-            request_id=request_id,
-            limit=self.service.max.response,
-            repeatable=repeatable,
-            in_session=in_session,
-            abandon=abandon,
-        )
-
-    async def _post_modern(self, message: Request, version: str, name: str | None, caller: Caller) -> HttpAnswer:
-        fields: tuple[Field, ...] = (
+        fields: Fields = (
             (b"mcp-protocol-version", version.encode()),
             (b"mcp-method", message.method.encode()),
-            *caller.fields,
+            *more,
         )
         if name is not None:
             fields += ((b"mcp-name", encode_value(name)),)
-        return await self.post(message, fields)
+        return await self.origin.post(message, fields, on_refusal=on_refusal)
 
-    async def _probe(self, caller: Caller) -> Revisions:
+    async def _probe(self) -> Revisions:
         try:
             with trio.fail_after(self.service.timeouts.connect):
-                answer = await self._post_modern(discover_request(), MODERN[0], None, Caller(caller.key))
+                answer = await self._post_modern(discover_request(), MODERN[0], None, ())
                 try:
                     final = await final_answer(answer)
                 except UpstreamBroke:
-                    if answer.head is None or _no_verdict(answer.head.status):
+                    if answer.head is None or no_verdict(answer.head.status):
                         raise
                     return LEGACY
                 finally:
@@ -175,10 +134,25 @@ class HttpUpstream:
             raise UpstreamTimedOut("the service did not say in time which protocol it speaks") from None
         status = answer.head.status if answer.head is not None else 200
         offered = offered_in(final, status)
-        if offered == LEGACY and _no_verdict(status):
+        if offered == LEGACY and no_verdict(status):
             raise UpstreamBroke(f"the service answered with HTTP status {status}")
         return offered
 
 
-def _no_verdict(status: int) -> bool:
-    return status >= 500 or status in NO_VERDICT
+@asynccontextmanager
+async def open_http_upstream(service: Service) -> AsyncGenerator[HttpUpstream]:
+    """A service with an `HttpTarget`, with the tasks it needs; the server itself, if the gateway runs it, among them.
+
+    All end with the block, and what is idle is closed. Exceptions leave in a group.
+    """
+    assert isinstance(service.target, HttpTarget)
+    async with trio.open_nursery() as nursery:
+        upstream = HttpUpstream(service, nursery)
+        nursery.start_soon(upstream.pool.reap)
+        if service.target.launch is not None:
+            nursery.start_soon(partial(supervise, service.target.launch, name=service.name, launched=upstream.launched))
+        try:
+            yield upstream
+        finally:
+            nursery.cancel_scope.cancel()
+            await upstream.pool.aclose()

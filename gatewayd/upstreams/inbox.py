@@ -1,7 +1,7 @@
-"""What a process says: every line goes to the call that it belongs to, and nothing here ever waits.
+"""What comes on one channel: every message goes to the call that it belongs to, and nothing here ever waits.
 
-All calls share one pipe, hence the head-of-line rule: a call whose client is so slow that its mailbox
-overflows is failed, and the others go on.
+All calls share one pipe, or one event stream, hence the head-of-line rule: a call whose client is so slow
+that its mailbox overflows is failed, and the others go on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import attrs
 import structlog
 import trio
 
-from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result, RpcError, decode
+from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, RpcError, decode
 from gatewayd.protocol.lines import Overlong
 from gatewayd.upstreams.attribution import cancelled, progress_token, subscription
 from gatewayd.upstreams.channel import UpstreamError, UpstreamTooLarge
@@ -35,34 +35,38 @@ class Call:
     id: Id
     method: str
     mailbox: Mailbox
+    owner: object = None
+    """Whoever sent it, for `Inbox.attribute`."""
     letter: Letter | None = None
     """The request itself, where the process did not take all of it at once."""
 
 
 Abandon = Callable[[Call, str, UpstreamError], None]
 """Fail a call early: the reason is for the server, the error for the caller."""
+Attribute = Callable[[Request | Notification], Call | None]
+"""The call that a message without an address belongs to; None: to none in particular."""
 
 
 class Inbox:
-    """The pending calls of one process, and the messages that belong to none.
+    """The pending calls of one channel, and the messages that belong to none. `pid` is that of the process behind it.
 
     `limit` bounds the bytes that wait for one receiver; `abandon` is asked to end a call that cannot go on.
     """
 
-    def __init__(self, *, name: str, pid: int, limit: int, abandon: Abandon) -> None:
+    def __init__(self, *, name: str, limit: int, abandon: Abandon, pid: int | None = None) -> None:
         self.calls: dict[Id, Call] = {}
         self.unattributed = Mailbox(UNATTRIBUTED, limit)
+        self.attribute: Attribute = lambda _: None
         self.late, self.dropped, self.garbage = Rarely(), Rarely(), Rarely()
-        self._name = name
         self._limit = limit
         self._abandon = abandon
-        self._log = log.bind(service=name, pid=pid)
+        self._log = log.bind(service=name) if pid is None else log.bind(service=name, pid=pid)
 
-    def open(self, request: Request) -> Call:
+    def open(self, request: Request, owner: object = None) -> Call:
         """Expect the messages of a request. Raises `ValueError` when its id is in use."""
         if request.id in self.calls:
             raise ValueError(f"request id {request.id} is pending already")
-        call = Call(request.id, request.method, Mailbox(MAILBOX, self._limit))
+        call = Call(request.id, request.method, Mailbox(MAILBOX, self._limit), owner)
         self.calls[request.id] = call
         return call
 
@@ -82,7 +86,7 @@ class Inbox:
         return len(calls)
 
     def take(self, line: bytes | Overlong) -> None:
-        """Deliver one line, or count why it cannot be delivered."""
+        """Deliver the text of one message, or count why it cannot be delivered."""
         if isinstance(line, Overlong):
             self._overlong(line)
             return
@@ -134,7 +138,10 @@ class Inbox:
         else:
             self._stray(message, size)
 
-    def _stray(self, message: Message, size: int) -> None:
+    def _stray(self, message: Request | Notification, size: int) -> None:
+        call = self.attribute(message)
+        if call is not None and call.mailbox.put(message, size):
+            return
         if not self.unattributed.put(message, size):
             self._report(self.dropped, "message dropped, nobody reads them", size=size)
 

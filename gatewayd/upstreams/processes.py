@@ -46,7 +46,7 @@ class Processes:
         self._all: set[Entry] = set()
         self._backoffs: dict[Hashable, Backoff] = {}
         self._slots = trio.CapacityLimiter(MOST_PROCESSES)
-        self._idle = math.inf if target.per == "shared" else service.timeouts.idle
+        self._idle = math.inf if service.per == "shared" else service.timeouts.idle
         self._closed = False
         self._started = self._crashed = 0
 
@@ -96,7 +96,7 @@ class Processes:
     def _look(self, entry: Entry, now: float) -> ProcessStatistics:
         return ProcessStatistics(
             pid=entry.connection.pid if entry.connection else None,
-            sharing=self._target.per,
+            sharing=self.service.per,
             state=entry.state,
             users=entry.users,
             in_flight=entry.connection.in_flight if entry.connection else 0,

@@ -21,6 +21,9 @@ class Caller(msgspec.Struct, frozen=True):
     """Equal for equal principals; what `per = "principal"` shares a process by."""
     fields: tuple[tuple[bytes, bytes], ...] = ()
     """HTTP fields to send along: trace context, request id, `Mcp-Param-*`."""
+    mixed: bool = False
+    """Whether a session of the gateway's own is opened, which carries the calls of clients that cannot be asked for
+    one another: what the service says unasked must be traced to one call for sure, or be nobody's."""
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ for another. Nothing here retries or restarts: see `processes`.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 
 import attrs
@@ -19,7 +19,7 @@ from gatewayd.protocol.jsontext import encode_members, text
 from gatewayd.protocol.lines import LineReader
 from gatewayd.routes.table import Bounds, Launch
 from gatewayd.upstreams.channel import UpstreamDied, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
-from gatewayd.upstreams.inbox import Call, Inbox
+from gatewayd.upstreams.inbox import Attribute, Call, Inbox
 from gatewayd.upstreams.mailbox import Mailbox
 from gatewayd.upstreams.outbox import Outbox
 from gatewayd.upstreams.process import Child, open_child
@@ -98,6 +98,11 @@ class StdioConnection:
         return len(self._inbox.calls)
 
     @property
+    def pending(self) -> Iterable[Call]:
+        """The requests themselves, the newest last."""
+        return self._inbox.calls.values()
+
+    @property
     def unattributed(self) -> Mailbox:
         """Server requests and notifications of no particular call, for one receiver.
 
@@ -124,8 +129,10 @@ class StdioConnection:
             garbage=self._inbox.garbage.total,
         )
 
-    async def request(self, message: Request) -> StdioAnswer:
+    async def request(self, message: Request, owner: object = None) -> StdioAnswer:
         """Send a request. Returns when it is written or queued; when cancelled it has sent nothing.
+
+        `owner` is for those who attribute messages: see `attribute_with`.
 
         The answer raises `UpstreamDied` when the process ends, `UpstreamTimedOut` when it does not read the
         request, `UpstreamTooLarge` when it says too much. The deadline of the whole call is the caller's.
@@ -137,7 +144,7 @@ class StdioConnection:
         """
         await self._wait_room(message.params)
         line = encode(message) + b"\n"
-        call = self._inbox.open(message)
+        call = self._inbox.open(message, owner)
         call.letter = self._outbox.put(line, lambda begun: self._expire(call, begun))
         if self._outbox.broken:
             self._inbox.forget(call)
@@ -156,15 +163,9 @@ class StdioConnection:
         if self._outbox.broken:
             raise self._unreachable()
 
-    def offer(self, message: Request, size: int) -> bool:
-        """Give a request of the server to the newest pending call, which most likely caused it; False: there is none.
-
-        `initialize` is not one: its client does not listen yet.
-        """
-        for call in reversed(self._inbox.calls.values()):
-            if call.method != "initialize":
-                return call.mailbox.put(message, size)
-        return False
+    def attribute_with(self, attribute: Attribute) -> None:
+        """Ask this about each message without an address as it comes in; what belongs to no call is `unattributed`."""
+        self._inbox.attribute = attribute
 
     def abandon(self, call: Call, reason: str, error: UpstreamError | None = None) -> None:
         """Forget a call and tell the server, unless the call is over or was never written. Never waits."""

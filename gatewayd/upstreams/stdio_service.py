@@ -13,8 +13,8 @@ from gatewayd.observe.metrics import Processes as ProcessCount
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 from gatewayd.protocol.jsontext import encode_members, members, string
 from gatewayd.protocol.versions import LEGACY
-from gatewayd.routes.table import Service, StdioTarget
-from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, WrongEra
+from gatewayd.routes.table import Service
+from gatewayd.upstreams.channel import Answer, LegacyPeer, Paused, Refused, UpstreamBroke, WrongEra
 from gatewayd.upstreams.entry import Lease
 from gatewayd.upstreams.eras import (
     EraMemory,
@@ -36,10 +36,9 @@ Key = tuple[str, ...]
 class StdioUpstream:
     """An `Upstream`. The first request of a process decides its era for good (MCP, stdio), so each era has its own."""
 
-    def __init__(self, service: Service, target: StdioTarget, processes: Processes, nursery: trio.Nursery) -> None:
+    def __init__(self, service: Service, processes: Processes, nursery: trio.Nursery) -> None:
         self.usage = Usage()
         self.service = service
-        self._target = target
         self._processes = processes
         self._nursery = nursery
         self._eras = EraMemory()
@@ -48,7 +47,7 @@ class StdioUpstream:
         self._sessions = 0
 
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
-        """See `Upstream.request`. The modern era has no sessions: `per = "session"` means the principal there."""
+        """See `Upstream.request`. The modern era has no sessions: `session` and `call` mean the principal there."""
         key = ("modern", *self._sharers(caller.key))
         await self._eras.require_modern(lambda: self._probe(key))
         lease = await self._processes.connection(key, _discover)
@@ -76,11 +75,16 @@ class StdioUpstream:
             return await _initialize(connection, message)
 
         self._sessions += 1
-        own = (f"session {self._sessions}",) if self._target.per == "session" else self._sharers(caller.key)
+        alone = self.service.per in ("session", "call")
+        own = (f"session {self._sessions}",) if alone else self._sharers(caller.key)
         lease = await self._processes.connection(("legacy", *own, _profile(message)), initialize)
         version = string(members(lease.greeting)["protocolVersion"])
         assert version is not None
-        return Opened(StdioLegacyPeer(lease, self._hub(lease.connection)), version, lease.greeting)
+        return Opened(StdioLegacyPeer(lease, self._hub(lease.connection), caller), version, lease.greeting)
+
+    def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
+        """See `Upstream.resume_legacy`: a session ends with its process."""
+        return None
 
     def processes(self) -> ProcessCount:
         """See `Upstream.processes`."""
@@ -99,7 +103,7 @@ class StdioUpstream:
         }
 
     def _sharers(self, key: str) -> Key:
-        return () if self._target.per == "shared" else (key,)
+        return () if self.service.per == "shared" else (key,)
 
     def _hub(self, connection: StdioConnection) -> Hub:
         hub = self._hubs.get(connection)
@@ -131,7 +135,7 @@ class LeasedAnswer:
         self._answer = answer
         self._lease = lease
 
-    async def receive(self) -> Message | None:
+    async def receive(self) -> Message | Paused | None:
         """See `Answer.receive`."""
         return await self._answer.receive()
 
@@ -144,10 +148,13 @@ class LeasedAnswer:
 
 
 @asynccontextmanager
-async def open_stdio_upstream(service: Service, target: StdioTarget) -> AsyncGenerator[StdioUpstream]:
-    """The service; no process runs yet. All are shut down at the end of the block. Exceptions leave in a group."""
+async def open_stdio_upstream(service: Service) -> AsyncGenerator[StdioUpstream]:
+    """A service with a `StdioTarget`; no process runs yet. All are shut down at the end of the block.
+
+    Exceptions leave in a group.
+    """
     async with open_processes(service) as processes, trio.open_nursery() as nursery:
-        yield StdioUpstream(service, target, processes, nursery)
+        yield StdioUpstream(service, processes, nursery)
         nursery.cancel_scope.cancel()
 
 

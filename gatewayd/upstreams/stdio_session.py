@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 
 import trio
 
 from gatewayd.protocol.codes import METHOD_NOT_FOUND
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, encode
+from gatewayd.protocol.versions import MAY_ASK
 from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamError
 from gatewayd.upstreams.entry import Lease
+from gatewayd.upstreams.inbox import Call
 from gatewayd.upstreams.mailbox import Mailbox
+from gatewayd.upstreams.service import Caller
 from gatewayd.upstreams.stdio import StdioConnection
 
 WAITING = 64
 """Messages that wait for a client without an open GET stream; then the newest are dropped."""
+
+LOG = "notifications/message"
 
 
 class Hub:
@@ -22,9 +28,14 @@ class Hub:
 
     MCP gives such messages no address on stdio. A request of the server most likely belongs to a call that is
     running, so the newest one carries it; otherwise a session with an open stream does. Notifications are for all.
+
+    Where a wrong guess would show one client's question to another (calls of several principals are pending, or of a
+    `Caller.mixed` session) only the one call that can have caused it carries it, and where there is no such call it
+    is refused. Such sessions get log messages with the only pending call alone.
     """
 
     def __init__(self, connection: StdioConnection, limit: int) -> None:
+        connection.attribute_with(self._cause)
         self._connection = connection
         self._limit = limit
         self._streams: dict[StdioLegacyPeer, Mailbox] = {}
@@ -49,31 +60,70 @@ class Hub:
         for mailbox in self._streams.values():
             mailbox.close()
 
+    def _cause(self, message: Request | Notification) -> Call | None:
+        """The call that a message belongs to: asked as it comes in."""
+        pending = self._pending()
+        calls = list(pending)
+        if isinstance(message, Request):
+            if not _must_be_sure(pending.values()):
+                return calls[-1] if calls else None
+            calls = [call for call in calls if call.method in MAY_ASK]
+        elif message.method != LOG or not _must_be_sure(pending.values()):
+            return None
+        return calls[0] if len(calls) == 1 else None
+
+    def _pending(self) -> dict[Call, Caller]:
+        """What the process works on for sessions. `initialize` is no such call: its client does not listen yet."""
+        pending = self._connection.pending
+        return {call: call.owner.caller for call in pending if isinstance(call.owner, StdioLegacyPeer)}
+
     async def _deliver(self, message: Message) -> None:
         size = len(encode(message))
         if isinstance(message, Request):
-            listening = [mailbox for peer, mailbox in self._streams.items() if peer.listening]
-            if self._connection.offer(message, size) or (listening and listening[-1].put(message, size)):
+            listener = None if _must_be_sure(self._pending().values()) else self._listener()
+            if listener is not None and listener.put(message, size):
                 return
-            await self._connection.send(Failure(message.id, METHOD_NOT_FOUND, "no client is there to be asked"))
+            if message.method == "ping":
+                await self._connection.send(Result(message.id, b"{}"))
+            else:
+                await self._connection.send(Failure(message.id, METHOD_NOT_FOUND, "no client is there to be asked"))
         else:
-            for mailbox in self._streams.values():
-                mailbox.put(message, size)
+            logs = isinstance(message, Notification) and message.method == LOG
+            for peer, mailbox in self._streams.items():
+                if not (logs and peer.caller.mixed):
+                    mailbox.put(message, size)
+
+    def _listener(self) -> Mailbox | None:
+        """The stream for a question that belongs to no call; None where those who listen are not one principal."""
+        listening = [peer for peer in self._streams if peer.listening]
+        if not listening or len({peer.caller.key for peer in listening}) > 1:
+            return None
+        return self._streams[max(reversed(listening), key=lambda peer: not peer.caller.mixed)]
+
+
+def _must_be_sure(callers: Collection[Caller]) -> bool:
+    return any(caller.mixed for caller in callers) or len({caller.key for caller in callers}) > 1
 
 
 class StdioLegacyPeer:
     """One session's part in a process. A `LegacyPeer`."""
 
-    def __init__(self, lease: Lease[bytes], hub: Hub) -> None:
+    def __init__(self, lease: Lease[bytes], hub: Hub, caller: Caller) -> None:
+        self.caller = caller
         self._lease = lease
         self._hub = hub
         self._mailbox = hub.join(self)
         self.listening = False
 
+    @property
+    def session(self) -> str | None:
+        """See `LegacyPeer.session`: the process was the session."""
+        return None
+
     async def request(self, message: Request) -> Answer:
         """See `LegacyPeer.request`."""
         self._require_process()
-        return await self._lease.connection.request(message)
+        return await self._lease.connection.request(message, self)
 
     async def send(self, message: Notification | Result | Failure) -> None:
         """See `LegacyPeer.send`. The process has been told once that it is initialized."""

@@ -1,7 +1,8 @@
-"""Which tools of a stdio service mirror arguments into HTTP headers, learned from its own list of tools.
+"""Which tools of a service mirror arguments into HTTP headers, learned from its own list of tools.
 
 Over HTTP the upstream compares `Mcp-Param-*` with the body. A process never sees the headers: there the gateway is
-the HTTP server, and comparing is its duty (MCP 2026-07-28, Streamable HTTP, custom headers).
+the HTTP server, and comparing is its duty. For a client that knows nothing of such headers the gateway is the HTTP
+client, and makes them (MCP 2026-07-28, Streamable HTTP, custom headers).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import attrs
 import msgspec
@@ -18,10 +19,9 @@ import trio
 
 from gatewayd.protocol.jsonrpc import Failure, Request, Result, RpcError
 from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
-from gatewayd.protocol.param_headers import Annotation, AnnotationError, check, read_annotations
-from gatewayd.upstreams.channel import UpstreamBroke, UpstreamDied, UpstreamError, UpstreamUnreachable
+from gatewayd.protocol.param_headers import Annotation, AnnotationError, check, mirror, read_annotations
+from gatewayd.upstreams.channel import Answer, UpstreamBroke, UpstreamDied, UpstreamError, UpstreamUnreachable
 from gatewayd.upstreams.eras import discover_request
-from gatewayd.upstreams.stdio import StdioConnection
 
 log = structlog.get_logger("gatewayd.upstreams")
 
@@ -34,9 +34,18 @@ MOST_PAGES = 100
 MOST_TOOLS = 10_000
 """On all pages. No model is given a hundredth of them."""
 
+Field = tuple[bytes, bytes]
 Known = Mapping[str, Sequence[Annotation]]
 _ENVELOPE: Final = members(discover_request().params or b"{}")
 """What a request needs that the gateway makes on its own behalf."""
+
+
+class Asker(Protocol):
+    """Whatever carries requests to the service."""
+
+    async def request(self, message: Request) -> Answer:
+        """Send a modern request, under the id that it has or another one. Raises `UpstreamError`."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -55,9 +64,7 @@ class ToolHeaders:
     _ids: itertools.count[int] = attrs.field(factory=lambda: itertools.count(-1, -1), init=False)
     """Negative: those of calls begin at 1, the probe's is 0."""
 
-    async def check(
-        self, call: Request, tool: str, fields: Sequence[tuple[bytes, bytes]], connection: StdioConnection
-    ) -> None:
+    async def check(self, call: Request, tool: str, fields: Sequence[Field], connection: Asker) -> None:
         """Compare the header fields of a `tools/call` with its arguments.
 
         Passes what cannot be judged: a tool that is not listed, or whose annotations are invalid, and everything
@@ -67,9 +74,7 @@ class ToolHeaders:
 
         Raises `RpcError` (`HEADER_MISMATCH`, status 400).
         """
-        wanted = self._known.get(tool)
-        if wanted is None or trio.current_time() >= self._old:
-            wanted = await self._refreshed(tool, connection)
+        wanted = await self._wanted(tool, connection)
         if not wanted:
             return
         arguments = members(call.params or b"{}").get("arguments")
@@ -78,7 +83,28 @@ class ToolHeaders:
         except RpcError:
             check(await self._refreshed(tool, connection), arguments, fields)
 
-    async def _refreshed(self, tool: str, connection: StdioConnection) -> Sequence[Annotation]:
+    async def fields(
+        self, tool: str, arguments: bytes | None, connection: Asker, *, relearn: bool = False
+    ) -> tuple[Field, ...]:
+        """The header fields of a `tools/call`; none where nothing is known. `relearn`: those sent before did not fit.
+
+        `arguments` is the JSON text of that member. Lists as `check` does. Raises `JsonError` for arguments that say
+        something twice.
+        """
+        wanted = await (self._refreshed if relearn else self._wanted)(tool, connection)
+        return mirror(wanted, arguments)
+
+    def expire(self) -> None:
+        """The service said that its tools have changed."""
+        self._old = -math.inf
+
+    async def _wanted(self, tool: str, connection: Asker) -> Sequence[Annotation]:
+        wanted = self._known.get(tool)
+        if wanted is None or trio.current_time() >= self._old:
+            return await self._refreshed(tool, connection)
+        return wanted
+
+    async def _refreshed(self, tool: str, connection: Asker) -> Sequence[Annotation]:
         """What is known of a tool after a list, if it was time for one."""
         if trio.current_time() >= self._again:
             async with self._listing:
@@ -86,7 +112,7 @@ class ToolHeaders:
                     await self._refresh(connection)
         return self._known.get(tool, ())
 
-    async def _refresh(self, connection: StdioConnection) -> None:
+    async def _refresh(self, connection: Asker) -> None:
         """List the tools. If that fails, what was known is kept."""
         wait, failure = AGAIN, None
         try:
@@ -103,7 +129,7 @@ class ToolHeaders:
         if failure is not None:
             log.debug("tools not listed", service=self.service, reason=failure)
 
-    async def _list(self, connection: StdioConnection) -> Known:
+    async def _list(self, connection: Asker) -> Known:
         """All pages. Raises `UpstreamError`; `JsonError` where a page says something twice."""
         known: dict[str, Sequence[Annotation]] = {}
         params, cursors, size, count = _ENVELOPE, set[str](), 0, 0
@@ -123,7 +149,7 @@ class ToolHeaders:
             cursors.add(cursor)
             params = {**_ENVELOPE, "cursor": text(cursor)}
 
-    async def _page(self, connection: StdioConnection, params: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    async def _page(self, connection: Asker, params: Mapping[str, bytes]) -> Mapping[str, bytes]:
         answer = await connection.request(Request(next(self._ids), "tools/list", encode_members(params)))
         try:
             while not isinstance(message := await answer.receive(), Result):

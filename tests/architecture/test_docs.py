@@ -119,7 +119,9 @@ def test_targets_that_are_mentioned_exist() -> None:
             assert word in targets, f"{page_id(page)} mentions make {word}"
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "how-to/api-keys.md"], ids=page_id)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", DOCS / "how-to/api-keys.md", DOCS / "how-to/sessions.md"], ids=page_id
+)
 def test_configurations_are_read_by_the_compiler(page: Path, tmp_path: Path) -> None:
     """Names may be missing in an excerpt; words may not be wrong."""
     for number, text in enumerate(re.findall(r"^```toml\n(.*?)^```$", read(page), re.MULTILINE | re.DOTALL)):

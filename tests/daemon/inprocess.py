@@ -98,12 +98,13 @@ async def running_daemon(folder: Path, text: str) -> AsyncIterator[Running]:
     """A daemon that is ready; it is drained after the block, unless it has ended by then."""
     config, port, admin_port = folder / "gateway.toml", free_port(), free_port()
     config.write_text(head(port, admin_port) + text)
-    table = compile_file(config, environ=os.environ).table
+    environ = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+    table = compile_file(config, environ=environ).table
     assert table is not None
     with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         await manager.bind(str(folder / "notify"))
         notifier = Notifier(str(folder / "notify"))
-        daemon = Daemon(Configuration(config, dict(os.environ)), notifier)
+        daemon = Daemon(Configuration(config, environ), notifier)
         running = Running(daemon, config, port, admin_port, manager)
 
         async def run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,7 @@ import attrs
 import pytest
 import trio
 
+from gatewayd.auth.keychain import Keychain, fresh_key
 from gatewayd.auth.keyring import digest
 from gatewayd.auth.principal import ANONYMOUS, Principal
 from gatewayd.daemon import services as module
@@ -28,7 +30,7 @@ from gatewayd.routes.table import (
     SessionLife,
     Table,
 )
-from gatewayd.sessions.registry import Registry
+from gatewayd.sessions.registry import Registry, Terms
 from gatewayd.upstreams.service import Upstream
 
 KEY = "gwk_alice-alice-alice-alice"
@@ -52,10 +54,11 @@ TABLE = Table(
 async def open_services() -> AsyncIterator[tuple[Services, Node]]:
     now = trio.current_time()
     root = Node("upstreams", parent=None, now=now)
-    registry = Registry(SessionLife(), 10, Metrics((), started=now), root)
+    keychain, terms = Keychain([fresh_key()]), Terms(SessionLife(), ClientBounds())
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            yield Services(nursery, registry, root), root
+            registry = Registry(terms, keychain, Metrics((), started=now), root, nursery)
+            yield Services(nursery, registry, root, keychain, itertools.count(1)), root
             nursery.cancel_scope.cancel()
     assert root.count()["service"] == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,11 +10,12 @@ import attrs
 import trio
 import trio.testing
 
+from gatewayd.auth.keychain import Keychain, fresh_key
 from gatewayd.daemon.services import Services
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
-from gatewayd.routes.table import HttpTarget, Service, SessionLife, Timeouts
-from gatewayd.sessions.registry import Registry
+from gatewayd.routes.table import ClientBounds, HttpTarget, Service, SessionLife, Timeouts
+from gatewayd.sessions.registry import Registry, Terms
 
 WEB = Service("web", HttpTarget("http://127.0.0.1:9/mcp", "http", "127.0.0.1", 9, "/mcp"))
 OTHER = attrs.evolve(WEB, name="other")
@@ -37,10 +39,15 @@ async def bench() -> AsyncIterator[Bench]:
     """Ends the services with the block."""
     now = trio.current_time()
     root = Node("upstreams", parent=None, now=now)
-    registry = Registry(SessionLife(), 10, Metrics((), started=now), Node("sessions", parent=root, now=now))
+    keychain, metrics, sessions = (
+        Keychain([fresh_key()]),
+        Metrics((), started=now),
+        Node("sessions", parent=root, now=now),
+    )
     async with trio.open_nursery() as nursery:
+        registry = Registry(Terms(SessionLife(), ClientBounds()), keychain, metrics, sessions, nursery)
         with root:
-            yield Bench(Services(nursery, registry, root), root)
+            yield Bench(Services(nursery, registry, root, keychain, itertools.count(1)), root)
             nursery.cancel_scope.cancel()
 
 

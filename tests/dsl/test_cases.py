@@ -25,6 +25,7 @@ def compiled(name: str, folder: Path) -> str:
     environ = {
         "PATH": str(folder / "files/bin"),
         "SEARCH_TOKEN": "t0p-s3cret-from-env",
+        "SESSION_KEY": "s3cret-key-from-env-32-characters",
         "EMPTY": "",
         "TWO_LINES": "one\ntwo",
         "NOT_TEXT": "\udcff",

@@ -65,6 +65,38 @@ def test_a_changed_secret_changes_the_digest_and_shows_nowhere() -> None:
     assert "s3cret" not in repr(table(token="s3cret"))
 
 
+def test_keys_for_sealing_are_kept_in_their_order_without_space_around_them() -> None:
+    text = TEXT + '[gateway.session]\nkeys = [{ env = "NEW" }, { env = "OLD" }]\n'
+
+    def keyed(new: str, old: str) -> Table:
+        outcome = compile_text(text, environ={"TOKEN": "one", "NEW": new, "OLD": old})
+        assert outcome.table is not None
+        return outcome.table
+
+    first = keyed("  " + "n" * 32 + "\r\n", "ö" * 16)
+    assert [key.reveal() for key in first.gateway.session.keys] == ["n" * 32, "ö" * 16]
+    assert first.digest == keyed("n" * 32, "ö" * 16).digest
+    assert first.digest != keyed("ö" * 16, "n" * 32).digest
+    assert "nnnn" not in repr(first)
+
+
+@pytest.mark.parametrize("key", ["n" * 31, "ö" * 15, " " * 40, "n" * 31 + "\n" * 5])
+def test_keys_for_sealing_are_not_short(key: str) -> None:
+    text = TEXT + '[gateway.session]\nkeys = [{ env = "KEY" }]\n'
+    found = compile_text(text, environ={"TOKEN": "one", "KEY": key}).diagnostics
+    errors = [(d.code, d.label.text) for d in found if d.severity == "error"]
+    assert errors == [("GW134", 'keys = [{ env = "KEY" }]')]
+
+
+@pytest.mark.parametrize("end", ["", "]", '"', "\n[gateway.session", "\nttl = 5x\n", '\n"resume" = ,'])
+@pytest.mark.parametrize("key", ["keys", '"keys"', "session.keys", "key"])
+def test_keys_for_sealing_are_not_shown_where_the_text_is_no_toml(key: str, end: str) -> None:
+    text = f'[gateway]\n{key} = [\n  {{ env = "NEW" }},\n  "s3cret" "s3cret",\n  "s3cret"{end}'
+    outcome = compile_text(text, environ={})
+    assert outcome.table is None
+    assert "s3cret" not in render(outcome.diagnostics)
+
+
 def test_paths_are_absolute_and_relative_to_the_file() -> None:
     tool = table().services["tool"].target
     assert isinstance(tool, StdioTarget)

@@ -93,7 +93,7 @@ async def running_gateway(
     """A daemon that is ready, with these services and routes; stopped with the block.
 
     `text` is TOML that follows the `[gateway]` table, so it may begin with further keys of that table. The
-    configuration and the log are kept in `folder`. `env` is added to our environment.
+    configuration, the log and the session key are kept in `folder`. `env` is added to our environment.
 
     Raises:
         RuntimeError: it ended before it was ready; the message has its log.
@@ -101,7 +101,8 @@ async def running_gateway(
     port, admin_port = free_port(), free_port()
     config, log = folder / "gateway.toml", folder / "gateway.log"
     config.write_text(head(port, admin_port) + text)
-    async with running([*command, "--config", str(config)], log, env) as process:
+    around = {"XDG_STATE_HOME": str(folder / "state"), **(env or {})}
+    async with running([*command, "--config", str(config)], log, around) as process:
         gateway = Gateway(config, log, port, admin_port, process)
         await _wait_ready(gateway)
         yield gateway

@@ -6,6 +6,7 @@ no time; `connect_tcp` uses a socket where the kernel's part matters. The upstre
 
 from __future__ import annotations
 
+import itertools
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import attrs
 import trio
 import trio.testing
 
+from gatewayd.auth.keychain import Keychain
 from gatewayd.daemon.generation import provision
 from gatewayd.daemon.services import Services
 from gatewayd.exchange.exchange import Exchange
@@ -25,7 +27,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.versions import REQUESTS
 from gatewayd.routes.table import Gateway, HttpTarget, Listen, Route, Service, Table, Tls
-from gatewayd.sessions.registry import Registry
+from gatewayd.sessions.registry import Registry, Terms
 from gatewayd.upstreams.http import HttpUpstream
 from tests.support.certificate import Certificate
 from tests.support.http2 import Http2Client
@@ -36,6 +38,8 @@ FRONTS: tuple[Front, ...] = ("http/1.1", "http/1.1+tls", "http/2")
 
 PATIENCE = 1000.0
 """Seconds that any test may take; most clocks here are not real."""
+
+KEY = b"the key of every gateway in memory"
 
 HOST = "gateway.test"
 """The name of the gateway in memory."""
@@ -204,11 +208,13 @@ async def open_gateway(table: Table) -> AsyncIterator[InProcess]:
         sessions = stack.enter_context(Node("sessions", parent=root, now=now))
         upstreams = stack.enter_context(Node("upstreams", parent=root, now=now))
         nursery = await stack.enter_async_context(trio.open_nursery())
-        registry = Registry(table.gateway.session, table.gateway.max.sessions, metrics, sessions)
-        services = Services(nursery, registry, upstreams)
+        keychain, ids = Keychain([KEY]), itertools.count(1)
+        terms = Terms(table.gateway.session, table.gateway.max)
+        registry = Registry(terms, keychain, metrics, sessions, nursery, clock=trio.current_time)
+        services = Services(nursery, registry, upstreams, keychain, ids)
         generation = await provision(1, table, services, "now")
         services.use(generation.services, 0.0)
-        exchange = Exchange(generation.plans, registry, metrics)
+        exchange = Exchange(generation.plans, registry, metrics, ids)
         nursery.start_soon(registry.expire)
         nursery.start_soon(_give_up)
         gateway = await _open_fronts(table, exchange, registry, root, services, nursery)

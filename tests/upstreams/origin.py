@@ -172,10 +172,12 @@ async def open_upstream(
             Bounds(response=limit),
             None if bearer is None else Secret(bearer),
         )
-        upstream = HttpUpstream(service)
-        yield upstream, origin
-        assert upstream.pool.open == upstream.pool.idle, "a connection is still in use"
-        await upstream.aclose()
+        async with trio.open_nursery() as nursery:
+            upstream = HttpUpstream(service, nursery)
+            yield upstream, origin
+            assert upstream.pool.open == upstream.pool.idle, "a connection is still in use"
+            nursery.cancel_scope.cancel()
+            await upstream.pool.aclose()
         assert upstream.pool.open == 0
         await origin.wait_open(0)
 
@@ -197,7 +199,7 @@ async def messages(answer: Answer) -> list[Message]:
 
 async def ask(upstream: HttpUpstream, ident: int = 7, method: str = "tools/call") -> Message:
     """Send a request, and return its final answer."""
-    last = (await messages(await upstream.post(Request(ident, method), ())))[-1]
+    last = (await messages(await upstream.origin.post(Request(ident, method), ())))[-1]
     assert isinstance(last, Result | Failure)
     return last
 
@@ -218,7 +220,7 @@ async def use(pool: Pool) -> PooledConnection:
 
 async def refusal(upstream: HttpUpstream, message: Request = CALL, *, in_session: bool = False) -> UpstreamError:
     """How a request fails; nothing may stay open behind it."""
-    answer = await upstream.post(message, (), in_session=in_session)
+    answer = await upstream.origin.post(message, (), in_session=in_session)
     with pytest.raises(UpstreamError) as caught:
         await messages(answer)
     assert upstream.pool.open == 0

@@ -9,7 +9,6 @@ import trio
 import trio.testing
 
 from gatewayd.protocol.jsonrpc import Failure, Notification, Result
-from gatewayd.upstreams.answer import GOODBYE
 from gatewayd.upstreams.channel import (
     SessionLost,
     UpstreamBroke,
@@ -45,7 +44,7 @@ async def test_a_json_answer_is_one_message_and_leaves_its_connection() -> None:
 
     async with open_upstream(script) as (upstream, origin):
         for _ in range(3):
-            assert await messages(await upstream.post(CALL, ())) == [Result(7, b'{"a":1}')]
+            assert await messages(await upstream.origin.post(CALL, ())) == [Result(7, b'{"a":1}')]
             assert (upstream.pool.open, upstream.pool.idle) == (1, 1)
         assert origin.visits == 1
 
@@ -62,8 +61,8 @@ async def test_a_stream_is_as_many_messages_as_it_has_however_it_is_cut(size: in
 
     async with open_upstream(script) as (upstream, _):
         notes = [Notification("notifications/message", b'{"n":%d}' % number) for number in range(3)]
-        assert await messages(await upstream.post(CALL, ())) == [*notes, Result(7, b"{}")]
-        assert await messages(await upstream.post(CALL, ())) == [*notes, Result(7, b"{}")]
+        assert await messages(await upstream.origin.post(CALL, ())) == [*notes, Result(7, b"{}")]
+        assert await messages(await upstream.origin.post(CALL, ())) == [*notes, Result(7, b"{}")]
 
 
 async def test_comments_ids_and_empty_events_are_nothing() -> None:
@@ -73,7 +72,7 @@ async def test_comments_ids_and_empty_events_are_nothing() -> None:
         await visit.answer(SSE_HEAD + b"%x\r\n%b\r\n" % (len(text), text) + event(result(7)) + LAST_CHUNK)
 
     async with open_upstream(script) as (upstream, _):
-        assert await messages(await upstream.post(CALL, ())) == [Result(7, b"{}")]
+        assert await messages(await upstream.origin.post(CALL, ())) == [Result(7, b"{}")]
 
 
 async def test_what_follows_the_answer_is_nobody_s() -> None:
@@ -82,7 +81,7 @@ async def test_what_follows_the_answer_is_nobody_s() -> None:
         await visit.gone()
 
     async with open_upstream(script) as (upstream, _):
-        assert await messages(await upstream.post(CALL, ())) == [Result(7, b"{}")]
+        assert await messages(await upstream.origin.post(CALL, ())) == [Result(7, b"{}")]
 
 
 async def test_an_error_may_come_with_its_http_status_and_no_id() -> None:
@@ -201,7 +200,7 @@ async def test_only_a_single_event_is_too_large_not_a_long_stream() -> None:
         await visit.say(event(result(7)) + LAST_CHUNK)
 
     async with open_upstream(script, limit=2000) as (upstream, _):
-        assert len(await messages(await upstream.post(CALL, ()))) == 101
+        assert len(await messages(await upstream.origin.post(CALL, ()))) == 101
 
 
 async def test_a_reset_in_an_answer_is_a_death() -> None:
@@ -234,7 +233,7 @@ async def test_waiting_can_be_cancelled_and_taken_up_again() -> None:
         await visit.say(event(result(7)) + LAST_CHUNK)
 
     async with open_upstream(script) as (upstream, _):
-        answer = await upstream.post(CALL, ())
+        answer = await upstream.origin.post(CALL, ())
         assert await answer.receive() is not None
         with trio.move_on_after(0.05) as scope:
             await answer.receive()
@@ -250,68 +249,13 @@ async def test_abandoning_closes_the_connection_at_once_and_once() -> None:
         await visit.gone()
 
     async with open_upstream(script) as (upstream, origin):
-        answer = await upstream.post(CALL, ())
+        answer = await upstream.origin.post(CALL, ())
         assert await answer.receive() is not None
         await answer.aclose()
         await answer.aclose()
         assert upstream.pool.open == 0
         await origin.wait_open(0)
         assert await answer.receive() is None
-
-
-async def test_abandoning_says_so_before_the_connection_is_closed() -> None:
-    said: list[int] = []
-
-    async def abandon() -> None:
-        await trio.lowlevel.checkpoint()
-        said.append(origin.open)
-
-    async def script(visit: Visit) -> None:
-        await visit.hear()
-        await visit.gone()
-
-    async with open_upstream(script) as (upstream, origin):
-        answer = await upstream.post(CALL, (), abandon=abandon)
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await answer.aclose()
-        assert said == [1]
-
-
-async def test_a_finished_request_is_not_abandoned() -> None:
-    async def abandon() -> None:
-        raise AssertionError("it is over")
-
-    async def script(visit: Visit) -> None:
-        await visit.answer(reply(result(7)))
-
-    async with open_upstream(script) as (upstream, _):
-        await messages(await upstream.post(CALL, (), abandon=abandon))
-
-
-@pytest.mark.parametrize("error", [None, UpstreamUnreachable("gone"), RuntimeError("a defect")])
-async def test_a_goodbye_is_bounded_and_its_failure_frees_the_connection(
-    error: Exception | None, autojump_clock: trio.testing.MockClock
-) -> None:
-    async def abandon() -> None:
-        if error is None:
-            await trio.sleep_forever()
-        raise error
-
-    async def script(visit: Visit) -> None:
-        await visit.hear()
-        await visit.gone()
-
-    async with open_upstream(script) as (upstream, _):
-        answer = await upstream.post(CALL, (), abandon=abandon)
-        began = trio.current_time()
-        if isinstance(error, RuntimeError):
-            with pytest.raises(RuntimeError):
-                await answer.aclose()
-        else:
-            await answer.aclose()
-        assert trio.current_time() - began <= GOODBYE
-        assert upstream.pool.open == 0
 
 
 @pytest.mark.parametrize("wire", [ACCEPTED, reply(b"{}"), b"HTTP/1.1 204 No Content\r\n\r\n", SSE_HEAD + LAST_CHUNK])
@@ -321,7 +265,7 @@ async def test_an_acknowledgement_may_look_like_anything(wire: bytes) -> None:
         await visit.answer(reply(result(7)))
 
     async with open_upstream(script) as (upstream, origin):
-        answer = await upstream.post(Notification("notifications/initialized"), ())
+        answer = await upstream.origin.post(Notification("notifications/initialized"), ())
         await answer.read_acknowledgement()
         await answer.aclose()
         await ask(upstream)
@@ -336,7 +280,7 @@ async def test_what_is_not_acknowledged_failed(status: int, error: type[Upstream
         await visit.answer(reply(b"", status))
 
     async with open_upstream(script) as (upstream, _):
-        answer = await upstream.post(Notification("x"), (), in_session=True)
+        answer = await upstream.origin.post(Notification("x"), (), in_session=True)
         with pytest.raises(error):
             await answer.read_acknowledgement()
         await answer.aclose()
@@ -354,7 +298,7 @@ async def test_a_slow_reader_slows_the_server_down() -> None:
             sent += 1
 
     async with open_upstream(script) as (upstream, _):
-        answer = await upstream.post(CALL, ())
+        answer = await upstream.origin.post(CALL, ())
         await answer.receive()
         await trio.sleep(0.3)
         stalled = sent

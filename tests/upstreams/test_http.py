@@ -9,7 +9,6 @@ import trio
 
 from gatewayd.protocol.codes import UNSUPPORTED_VERSION
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
-from gatewayd.routes.secret import Secret
 from gatewayd.routes.table import Service
 from gatewayd.upstreams.channel import (
     Refused,
@@ -19,7 +18,9 @@ from gatewayd.upstreams.channel import (
     UpstreamUnreachable,
     WrongEra,
 )
-from gatewayd.upstreams.http import HttpUpstream
+from gatewayd.upstreams.http import open_http_upstream
+from gatewayd.upstreams.origin import HttpOrigin
+from gatewayd.upstreams.pool import Pool
 from gatewayd.upstreams.service import Caller
 from tests.support.counting_http import Incoming
 from tests.support.counting_server import open_counting_server
@@ -97,13 +98,14 @@ async def test_the_service_s_own_credential_goes_to_the_service() -> None:
 def test_the_host_field_names_the_port_where_it_is_not_the_usual_one(
     scheme: str, host: str, port: int, authority: bytes
 ) -> None:
-    upstream = HttpUpstream(Service("web", target(port, scheme, host)))
-    assert b"\r\nhost: %b\r\n" % authority in upstream._heads["POST"]
+    where = target(port, scheme, host)
+    origin = HttpOrigin(Service("web", where), where, Pool(where, connect_timeout=1, trust=None))
+    assert b"\r\nhost: %b\r\n" % authority in origin._heads["POST"]
 
 
-def test_the_credential_is_shown_nowhere() -> None:
-    upstream = HttpUpstream(Service("web", target(80), bearer=Secret("s3cret")))
-    assert "s3cret" not in repr(upstream) + repr(upstream.service) + repr(upstream.statistics())
+async def test_the_credential_is_shown_nowhere() -> None:
+    async with open_upstream(modern, bearer="s3cret") as (upstream, _):
+        assert "s3cret" not in repr(upstream) + repr(upstream.service) + repr(upstream.statistics())
 
 
 async def test_what_administrators_see() -> None:
@@ -130,8 +132,10 @@ async def test_the_field_of_the_probe_tell_nothing_of_the_caller() -> None:
 
 
 async def test_a_legacy_service_is_no_place_for_a_modern_request() -> None:
-    async with open_counting_server(eras="legacy") as server:
-        upstream = HttpUpstream(Service("web", target(server.port)))
+    async with (
+        open_counting_server(eras="legacy") as server,
+        open_http_upstream(Service("web", target(server.port))) as upstream,
+    ):
         with pytest.raises(WrongEra) as caught:
             await upstream.request(Request(1, "tools/list"), VERSION, None, CALLER)
         assert caught.value.supported[0] == "2025-11-25"
@@ -180,7 +184,8 @@ def supported(*versions: str) -> bytes:
         ),
         (reply(b"", 404, "text/plain"), UpstreamBroke, "status 404"),
         (reply(supported("2026-07-28"), 400), WrongEra, "without sessions"),
-        (reply(supported("1999-01-01"), 400), Refused, "no"),
+        (reply(supported("1999-01-01"), 400), WrongEra, "without sessions"),
+        (reply(supported("1999-01-01")), WrongEra, "without sessions"),
         (reply(failure(b"3", -32602)), Refused, "no"),
         (reply(failure(b"null", -32600), 400), Refused, "no"),
         (b"", UpstreamDied, "closed"),
@@ -216,8 +221,10 @@ async def test_an_opening_that_is_cancelled_leaves_nothing() -> None:
 
 
 async def test_many_calls_at_once_are_each_answered_with_their_own() -> None:
-    async with open_counting_server(eras="modern", answers="sse") as server:
-        upstream = HttpUpstream(Service("web", target(server.port)))
+    async with (
+        open_counting_server(eras="modern", answers="sse") as server,
+        open_http_upstream(Service("web", target(server.port))) as upstream,
+    ):
         answers: dict[int, Result] = {}
 
         async def call(ident: int) -> None:
@@ -240,7 +247,6 @@ async def test_many_calls_at_once_are_each_answered_with_their_own() -> None:
         assert all(f"t{ident}" in answer.result.decode() for ident, answer in answers.items())
         assert upstream.pool.open == upstream.pool.idle <= 30
         assert server.counters["accepted"] <= 31
-        await upstream.aclose()
 
 
 async def test_a_service_that_is_down_is_unreachable_for_both_eras() -> None:

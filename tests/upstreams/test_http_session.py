@@ -11,7 +11,8 @@ import trio.testing
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
 from gatewayd.upstreams.channel import SessionLost, UpstreamBroke, UpstreamDied, UpstreamError
 from gatewayd.upstreams.http import HttpUpstream
-from gatewayd.upstreams.http_session import FAREWELL, HttpLegacyPeer
+from gatewayd.upstreams.http_session import HttpLegacyPeer
+from gatewayd.upstreams.session_wire import FAREWELL, SessionWire
 from tests.support.counting_http import Incoming
 from tests.upstreams.origin import (
     ACCEPTED,
@@ -31,8 +32,8 @@ VERSION = "2025-06-18"
 NOTE = b'{"jsonrpc":"2.0","method":"notifications/message","params":{}}'
 
 
-def peer(upstream: HttpUpstream, session: bytes | None = b"s-1") -> HttpLegacyPeer:
-    return HttpLegacyPeer(upstream, session, VERSION)
+def peer(upstream: HttpUpstream, session: str | None = "s-1") -> HttpLegacyPeer:
+    return HttpLegacyPeer(SessionWire(upstream.origin, session, VERSION))
 
 
 def assert_in_session(request: Incoming) -> None:

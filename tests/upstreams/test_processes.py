@@ -26,7 +26,7 @@ CRASH = "import sys; sys.stdin.readline(); sys.exit(1)"
 
 
 def service(launch: Launch, *, per: Sharing = "principal", connect: float = 5.0, idle: float = 60.0) -> Service:
-    return Service("files", StdioTarget(launch, per), Timeouts(connect=connect, idle=idle))
+    return Service("files", StdioTarget(launch), Timeouts(connect=connect, idle=idle), per=per)
 
 
 async def ask(connection: StdioConnection, ident: int = 1) -> Message | None:

@@ -96,7 +96,7 @@ async def test_a_second_try_that_is_cancelled_counts_its_connection_once() -> No
     async with open_upstream(script) as (upstream, origin):
         await keep_one(upstream)
         large = Request(7, "tools/list", b'{"x":"%b"}' % (b"y" * 16_000_000))
-        answer = await upstream.post(large, ())
+        answer = await upstream.origin.post(large, ())
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(answer.receive)
@@ -116,7 +116,7 @@ async def test_a_second_try_that_cannot_connect_counts_nothing() -> None:
 
     async with open_upstream(script) as (upstream, origin):
         await keep_one(upstream)
-        answer = await upstream.post(READ, ())
+        answer = await upstream.origin.post(READ, ())
         await origin.stop_listening()
         with pytest.raises(UpstreamUnreachable):
             await answer.receive()
@@ -160,7 +160,7 @@ async def test_a_cancelled_request_to_a_server_that_does_not_read_leaves_nothing
 
     async with open_upstream(script) as (upstream, _):
         with trio.move_on_after(0.2) as scope:
-            await upstream.post(Request(7, "x", b'{"x":"%b"}' % (b"y" * 16_000_000)), ())
+            await upstream.origin.post(Request(7, "x", b'{"x":"%b"}' % (b"y" * 16_000_000)), ())
         assert scope.cancelled_caught
         assert upstream.pool.open == 0
         over.set()

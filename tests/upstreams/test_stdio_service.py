@@ -64,10 +64,10 @@ IDS = itertools.count(1)
 async def opened(era: str, per: Sharing = "principal", canned: object = None) -> AsyncIterator[StdioUpstream]:
     """The service; nothing of it is left in the end."""
     arguments = (era,) if canned is None else (era, json.dumps(canned))
-    target = StdioTarget(python(SERVER, *arguments), per)
+    service = Service("files", StdioTarget(python(SERVER, *arguments)), Timeouts(connect=20.0), per=per)
     before = descriptors()
     with trio.fail_after(60):
-        async with open_stdio_upstream(Service("files", target, Timeouts(connect=20.0)), target) as upstream:
+        async with open_stdio_upstream(service) as upstream:
             yield upstream
             assert all(process.users == 0 for process in upstream._processes.statistics().processes)
     assert descriptors() == before
@@ -104,7 +104,7 @@ def users(upstream: StdioUpstream) -> list[int]:
     return [process.users for process in upstream._processes.statistics().processes]
 
 
-@pytest.mark.parametrize(("per", "processes"), [("session", 2), ("principal", 2), ("shared", 1)])
+@pytest.mark.parametrize(("per", "processes"), [("session", 2), ("call", 2), ("principal", 2), ("shared", 1)])
 async def test_who_shares_a_modern_process(per: Sharing, processes: int) -> None:
     async with opened("modern", per) as upstream:
         pids = [await modern_pid(upstream, caller) for caller in (ALICE, ALICE, BOB)]
@@ -113,7 +113,7 @@ async def test_who_shares_a_modern_process(per: Sharing, processes: int) -> None
         assert upstream.processes().running == processes
 
 
-@pytest.mark.parametrize(("per", "processes"), [("session", 3), ("principal", 2), ("shared", 1)])
+@pytest.mark.parametrize(("per", "processes"), [("session", 3), ("call", 3), ("principal", 2), ("shared", 1)])
 async def test_who_shares_a_legacy_process(per: Sharing, processes: int) -> None:
     async with opened("legacy", per) as upstream:
         sessions = [await initialize(upstream, caller) for caller in (ALICE, ALICE, BOB)]

@@ -14,8 +14,9 @@ from gatewayd.protocol.codes import METHOD_NOT_FOUND
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 from gatewayd.routes.table import Bounds
 from gatewayd.upstreams import outbox
-from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamDied
+from gatewayd.upstreams.channel import Answer, Paused, SessionLost, UpstreamDied
 from gatewayd.upstreams.entry import Lease
+from gatewayd.upstreams.service import Caller
 from gatewayd.upstreams.stdio import StdioConnection, open_stdio
 from gatewayd.upstreams.stdio_session import WAITING, Hub, StdioLegacyPeer
 from tests.support.children import python
@@ -52,6 +53,9 @@ time.sleep(600)
 NOTE = '{"jsonrpc":"2.0","method":"notifications/message","params":{"n":%d}}'
 ASK = '{"jsonrpc":"2.0","id":"%s","method":"elicitation/create","params":{}}'
 QUESTION = Request("q", "elicitation/create", b"{}")
+PING = '{"jsonrpc":"2.0","id":"%s","method":"ping"}'
+ALICE, BOB, MIXED = Caller("alice"), Caller("bob"), Caller("alice", mixed=True)
+REFUSED = {"id": "q", "error": {"code": METHOD_NOT_FOUND, "message": "no client is there to be asked"}}
 
 
 @attrs.define(eq=False)
@@ -63,10 +67,10 @@ class Table:
     released: list[StdioLegacyPeer] = attrs.field(factory=list[StdioLegacyPeer])
     ids: int = 100
 
-    def session(self) -> StdioLegacyPeer:
+    def session(self, caller: Caller = ALICE) -> StdioLegacyPeer:
         peers: list[StdioLegacyPeer] = []
         lease = Lease(self.connection, b"{}", lambda: self.released.append(peers[0]))
-        peers.append(StdioLegacyPeer(lease, self.hub))
+        peers.append(StdioLegacyPeer(lease, self.hub, caller))
         return peers[0]
 
     async def say(self, *lines: str, end: bool = False) -> None:
@@ -74,10 +78,10 @@ class Table:
         params = json.dumps({"say": lines, "end": end}).encode()
         await self.connection.send(Notification("say", params))
 
-    async def call(self, peer: StdioLegacyPeer, *lines: str) -> Answer:
+    async def call(self, peer: StdioLegacyPeer, *lines: str, method: str = "tools/call") -> Answer:
         """A request that stays open, and has the process say something."""
         self.ids += 1
-        return await peer.request(Request(self.ids, "tools/call", json.dumps({"say": lines}).encode()))
+        return await peer.request(Request(self.ids, method, json.dumps({"say": lines}).encode()))
 
     async def heard(self) -> list[dict[str, object]]:
         """What the process has heard so far."""
@@ -112,6 +116,7 @@ async def receive(answer: Answer, count: int = 1) -> list[Message]:
         while len(received) < count:
             message = await answer.receive()
             assert message is not None
+            assert not isinstance(message, Paused)
             received.append(message)
     return received
 
@@ -190,8 +195,68 @@ async def test_a_question_that_nobody_can_hear_is_refused() -> None:
         await closed.aclose()  # it still hears, but cannot be asked
         await t.say(ASK % "q")
         assert await receive(closed) == notes(404)
-        error = {"code": METHOD_NOT_FOUND, "message": "no client is there to be asked"}
-        assert {"id": "q", "error": error} in await t.heard()
+        assert REFUSED in await t.heard()
+
+
+@pytest.mark.parametrize("callers", [(MIXED, MIXED), (ALICE, MIXED), (ALICE, BOB)])
+async def test_a_question_that_one_of_two_calls_caused_is_refused_where_a_guess_could_be_wrong(
+    callers: tuple[Caller, Caller],
+) -> None:
+    async with open_table() as t:
+        sessions = [t.session(caller) for caller in callers]
+        streams = [await stream(session) for session in sessions]
+        older, newer = await t.call(sessions[0]), await t.call(sessions[1], ASK % "q", PING % "p")
+        for answer in (older, newer, *streams):
+            with trio.move_on_after(0.1):
+                assert await receive(answer) == notes(404)  # what the process says when it was refused
+        assert REFUSED in await t.heard()
+        await newer.aclose()
+        await t.say(ASK % "q")
+        assert await receive(older) == [QUESTION]
+
+
+async def test_a_question_goes_with_the_one_call_that_can_have_caused_it() -> None:
+    async with open_table() as t:
+        mixed, bobs = t.session(MIXED), t.session(BOB)
+        asking = await t.call(mixed)
+        await t.call(mixed, method="tools/list")
+        await t.call(bobs, ASK % "q", method="completion/complete")
+        assert await receive(asking) == [QUESTION]
+
+
+async def test_a_question_that_no_call_can_have_caused_is_refused() -> None:
+    async with open_table() as t:
+        standing = await stream(t.session())
+        listing = await t.call(t.session(MIXED), ASK % "q", PING % "p", method="tools/list")
+        assert await receive(listing) == notes(404)  # what the process says when it was refused
+        await nothing_more(standing)
+        assert REFUSED in await t.heard()
+
+
+async def test_without_a_call_a_question_is_for_a_client_before_it_is_for_a_mixed_session() -> None:
+    async with open_table() as t:
+        mixed = await stream(t.session(MIXED))
+        await t.say(ASK % "q")
+        assert await receive(mixed) == [QUESTION]
+        client = await stream(t.session())
+        await stream(t.session(MIXED))
+        await t.say(ASK % "q")
+        assert await receive(client) == [QUESTION]
+        await stream(t.session(BOB))
+        await t.say(ASK % "q")
+        assert await receive(client) == notes(404)
+
+
+async def test_a_log_message_is_a_mixed_sessions_only_with_its_only_call() -> None:
+    async with open_table() as t:
+        mixed, client = t.session(MIXED), t.session()
+        news, standing = await stream(mixed), await stream(client)
+        call = await t.call(mixed, NOTE % 1)
+        assert await receive(call) == notes(1)
+        await t.call(client, NOTE % 2)
+        assert await receive(standing) == notes(2)
+        await nothing_more(news)
+        await nothing_more(call)
 
 
 async def test_an_answer_and_news_of_the_client_reach_the_process_but_initialized_does_not() -> None:

@@ -35,9 +35,9 @@ def pages(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def upstream(pages: Path) -> AsyncIterator[StdioUpstream]:
-    target = StdioTarget(annotated(pages), "shared")
-    service = Service("files", target, Timeouts(connect=CONNECT), Bounds(response=LIMIT))
-    async with open_stdio_upstream(service, target) as opened:
+    target = StdioTarget(annotated(pages))
+    service = Service("files", target, Timeouts(connect=CONNECT), Bounds(response=LIMIT), per="shared")
+    async with open_stdio_upstream(service) as opened:
         yield opened
 
 

@@ -1,0 +1,104 @@
+"""What is run: upstreams, transports, and the gateway between them and the suite."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import trio
+
+from conformance import everything
+from tests.support.gateway import http_service, route, running_gateway, stdio_service
+from tests.support.processes import PATIENCE, free_port, running
+
+Era = Literal["legacy", "modern"]
+Transport = Literal["direct", "http", "stdio"]
+"""Towards the upstream; `direct` has no gateway."""
+
+REVISIONS: dict[Era, str] = {"legacy": "2025-11-25", "modern": "2026-07-28"}
+FIXTURE = (sys.executable, "-m", "conformance.fixture")
+
+
+@attrs.frozen
+class Cell:
+    """A client of one era, and an upstream of one."""
+
+    client: Era
+    upstream: Era
+    everything: bool = False
+    """The upstream is the SDK's everything server, which speaks the client's era and the other."""
+
+    @property
+    def name(self) -> str:
+        """As `--cell` and the file of expected failures have it."""
+        return f"{self.client}-{'everything' if self.everything else self.upstream}"
+
+
+CELLS = (
+    Cell("legacy", "legacy", everything=True),
+    Cell("modern", "modern", everything=True),
+    Cell("legacy", "legacy"),
+    Cell("modern", "modern"),
+    Cell("modern", "legacy"),
+    Cell("legacy", "modern"),
+)
+
+
+@asynccontextmanager
+async def endpoint(cell: Cell, transport: Transport, folder: Path, source: Path | None) -> AsyncIterator[str]:
+    """The URL for the suite. The processes behind it log into `folder`, which exists, and end with the block.
+
+    `source` is where the everything server is, if the cell needs it.
+    """
+    if transport == "stdio":
+        command = [*FIXTURE, "--era", cell.upstream]
+        if source is not None:
+            command = [sys.executable, "-m", everything.__name__, str(source)]
+        async with gateway(stdio_service("upstream", *command), folder) as url:
+            yield url
+        return
+    async with upstream(cell, folder, source) as port:
+        if transport == "direct":
+            yield f"http://127.0.0.1:{port}/mcp"
+            return
+        async with gateway(http_service("upstream", port), folder) as url:
+            yield url
+
+
+@asynccontextmanager
+async def upstream(cell: Cell, folder: Path, source: Path | None) -> AsyncIterator[int]:
+    """The upstream over HTTP: its port, when it listens."""
+    port = free_port()
+    command, env = [*FIXTURE, "--era", cell.upstream, "--http", str(port)], {}
+    if source is not None:
+        command = [sys.executable, "-m", everything.PACKAGE, "--port", str(port), "--log-level", "WARNING"]
+        env = {"PYTHONPATH": str(source)}
+    log = folder / "upstream.log"
+    async with running(command, log, env) as process:
+        with trio.move_on_after(PATIENCE):
+            await _listens(port, process)
+        if process.poll() is not None:
+            raise RuntimeError(f"the upstream did not get ready:\n{log.read_text()}")
+        yield port
+
+
+async def _listens(port: int, process: trio.Process) -> None:
+    while process.poll() is None:
+        try:
+            await (await trio.open_tcp_stream("127.0.0.1", port)).aclose()
+        except OSError:
+            await trio.sleep(0.05)
+        else:
+            return
+
+
+@asynccontextmanager
+async def gateway(service: str, folder: Path) -> AsyncIterator[str]:
+    """A gateway with that service, called `upstream`: the URL of its route."""
+    text = '[log]\nlevel = "debug"\n\n' + service + route("/mcp", "upstream")
+    async with running_gateway(text, folder) as running_one:
+        yield running_one.url()

@@ -1,0 +1,153 @@
+"""Runs the official suite through the gateway in every cell, and prints what came of it.
+
+`python -m conformance.run` is what `make conformance` runs once the suite is installed. A cell is the era of the client
+and the era of the upstream; each is run with the upstream behind HTTP and behind a pipe, and where both speak the same
+era also without the gateway, so that a fault of the upstream is seen as one. The exit code is 1 if anything failed that
+`expected-failures.toml` does not explain, or passed that it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import attrs
+import trio
+
+from conformance import client, everything, expected
+from conformance.cells import CELLS, REVISIONS, Cell, Transport, endpoint
+from conformance.expected import Failure, Verdict
+from conformance.suite import NotInstalled, Scenario, challenge, serve
+from tests.support.processes import ROOT
+
+RESULTS = ROOT / "build/conformance/results"
+TRANSPORTS: tuple[Transport, ...] = ("direct", "http", "stdio")
+ROLES = ("server", "client")
+
+
+@attrs.frozen
+class Row:
+    """A line of the table: the gateway as a server of clients, or as a client of upstreams."""
+
+    role: str
+    cell: str
+    transport: str
+    verdict: Verdict | None
+    note: str = ""
+
+    def __str__(self) -> str:
+        start = f"| {self.role} | {self.cell} | {self.transport} |"
+        if self.verdict is None:
+            return f"{start} not run: {self.note} | | |"
+        found, expected_ones = self.verdict, sum(bool(failure.reason) for failure in self.verdict.failures)
+        of_them = f" ({expected_ones} expected)" if expected_ones else ""
+        checks = f"{found.checks - found.checks_failed} of {found.checks}"
+        warnings = str(len(found.warnings) or "")
+        return f"{start} {found.passed} of {found.scenarios} | {checks}{of_them} | {warnings} |"
+
+    @property
+    def good(self) -> bool:
+        """Nothing to complain of."""
+        return self.verdict is not None and self.verdict.good
+
+
+async def rows(options: argparse.Namespace) -> list[Row]:
+    """Run what was asked for. Every line is printed as soon as it is known."""
+    entries, found = expected.load(), list[Row]()
+    source = await everything.obtain()
+    for cell in CELLS:
+        if options.cell and cell.name not in options.cell:
+            continue
+        for transport in TRANSPORTS:
+            if transport in (options.transport or TRANSPORTS) and "server" in options.role:
+                found += await server_rows(cell, transport, source, entries, options)
+        if "client" in options.role and not cell.everything and "http" in (options.transport or TRANSPORTS):
+            found.append(show(await client_row(cell, entries, options), options))
+    return found
+
+
+async def server_rows(
+    cell: Cell,
+    transport: Transport,
+    source: Path | None,
+    entries: tuple[expected.Expected, ...],
+    options: argparse.Namespace,
+) -> list[Row]:
+    """The suite as a client of the gateway, or of the upstream where there is none."""
+    if transport == "direct" and cell.client != cell.upstream:
+        return []
+    if cell.everything and source is None:
+        return [show(Row("server", cell.name, transport, None, "the everything server could not be had"), options)]
+    folder = empty(f"{cell.name}-{transport}")
+    async with endpoint(cell, transport, folder, source if cell.everything else None) as url:
+        scenarios = await serve(url, REVISIONS[cell.client], options.scenario, folder)
+    name = f"{cell.name}-direct" if transport == "direct" else cell.name
+    return [show(Row("server", cell.name, transport, expected.judge(name, scenarios, entries)), options)]
+
+
+async def client_row(cell: Cell, entries: tuple[expected.Expected, ...], options: argparse.Namespace) -> Row:
+    """The suite as an upstream of the gateway."""
+    folder = empty(f"{cell.name}-client")
+    command = f"{sys.executable} -m conformance.client --mode {cell.client} --upstream {cell.upstream}"
+    scenarios: list[Scenario] = []
+    for name in client.SCENARIOS[cell.upstream]:
+        if options.scenario and name not in options.scenario:
+            continue
+        if (scenario := await challenge(command, REVISIONS[cell.upstream], name, folder)) is not None:
+            scenarios.append(scenario)
+    return Row("client", cell.name, "http", expected.judge(f"{cell.name}-client", scenarios, entries))
+
+
+def empty(name: str) -> Path:
+    """A folder for the results of a run, without those of the last one."""
+    folder = RESULTS / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def show(row: Row, options: argparse.Namespace) -> Row:
+    """Print a line, and below it what is wrong; with `--verbose` also what is excused or a warning."""
+    print(row, flush=True)
+    if row.verdict is None:
+        return row
+    for failure in row.verdict.failures:
+        if not failure.reason or options.verbose:
+            print(told("FAILED" if not failure.reason else "expected", failure))
+    for entry in row.verdict.stale:
+        print(f"    PASSED, but expected to fail: {entry.scenario}:{entry.check}")
+    for warning in row.verdict.warnings if options.verbose else ():
+        print(told("warning", warning))
+    return row
+
+
+def told(what: str, failure: Failure) -> str:
+    """A failure in one line."""
+    because = f" [{failure.reason}]" if failure.reason else ""
+    return f"    {what} {failure.scenario}:{failure.check}: {failure.message}{because}"
+
+
+def main() -> int:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser("conformance.run", description="Run the official suite through the gateway.")
+    parser.add_argument("--cell", action="append", choices=[cell.name for cell in CELLS], help="this one (all)")
+    parser.add_argument("--transport", action="append", choices=TRANSPORTS, help="towards the upstream (all)")
+    parser.add_argument("--scenario", action="append", default=[], help="this one alone (all of the revision)")
+    parser.add_argument("--role", action="append", choices=ROLES, help="what the gateway is to the suite (both)")
+    parser.add_argument("--verbose", action="store_true", help="say more: expected failures, and warnings")
+    options = parser.parse_args()
+    options.role = options.role or ROLES
+    print("| the gateway as | client-upstream | transport | scenarios | checks | warnings |\n|---|---|---|---|---|---|")
+    try:
+        found = trio.run(rows, options)
+    except NotInstalled as missing:
+        print(f"\n{missing}", file=sys.stderr)
+        return 2
+    print(f"\nResults, and what everybody logged: {RESULTS.relative_to(ROOT)}")
+    return int(not all(row.good for row in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
