@@ -1,4 +1,5 @@
-# Everything starts here; `make` alone says what there is. Needs GNU make and Python with venv, nothing else.
+# Everything starts here; `make` alone says what there is. Needs GNU make and Python with venv; for the conformance
+# suite also npm.
 
 PYTHON  ?= python3
 VENV    ?= .venv
@@ -15,10 +16,10 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench fuzz docs dist pins clean
+.PHONY: help run test lint format bench conformance fuzz docs dist pins clean
 
 help: ## Say what there is
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Start the gateway with CONFIG (gateway.toml.example)
 	@printf '\nTry this in another terminal:\n\n'
@@ -46,6 +47,9 @@ format: $(VENV)/.lint ## Put the code into its usual form
 bench: $(VENV)/.test ## Measure the gateway against its budgets; ARGS=--quick for a first look
 	$(bin)/python -m bench.run $(ARGS)
 
+conformance: $(VENV)/.test conformance/node_modules/.installed ## Run the official MCP suite through the gateway; needs npm
+	$(bin)/python -m conformance.run $(ARGS)
+
 fuzz: $(VENV)/.test ## Feed damaged input to the codecs, SECONDS (10) each
 	@set -e; for target in $(fuzzers); do $(bin)/python $$target --seconds $(SECONDS); done
 
@@ -66,7 +70,7 @@ pins: ## Write constraints.txt anew, with the newest versions of everything
 
 clean: ## Remove what the other targets made, the environment included
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache
-	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache conformance/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made once; what is in it follows pyproject.toml and constraints.txt.
@@ -89,3 +93,7 @@ $(VENV)/.test: pyproject.toml constraints.txt | $(bin)/python
 $(VENV)/.lint: pyproject.toml constraints.txt | $(bin)/python
 	$(install) --group test --group lint --group build
 	@touch $@ $(VENV)/.test $(VENV)/.run
+
+conformance/node_modules/.installed: conformance/package.json
+	npm install --prefix conformance --package-lock=false --no-fund --no-audit --loglevel=error
+	@touch $@

@@ -10,9 +10,10 @@ import argparse
 import gc
 import json
 import os
+import sys
 import tempfile
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,14 +22,17 @@ import trio
 from mcp import Client, MCPError
 from mcp.client.context import ClientRequestContext
 
-from conformance.cells import gateway
+from conformance.cells import REVISIONS, Era, gateway
 
 Drive = Callable[[Client], Awaitable[None]]
-Mode = Literal["legacy", "modern"]
 
-MODES: dict[Mode, Literal["legacy", "auto"]] = {"legacy": "legacy", "modern": "auto"}
+MODES: dict[Era, Literal["legacy", "auto"]] = {"legacy": "legacy", "modern": "auto"}
 SUPPLY = {"string": "x", "integer": 0, "number": 0, "boolean": False, "object": {}, "array": [], "null": None}
 """An argument for each type."""
+
+
+class WrongEra(Exception):
+    """The client fell back to the other era: what it would show says nothing about this one."""
 
 
 async def initialize(client: Client) -> None:
@@ -95,7 +99,7 @@ async def request_state(client: Client) -> None:
         await client.call_tool(name, {})
 
 
-SCENARIOS: dict[Mode, dict[str, Drive]] = {
+SCENARIOS: dict[Era, dict[str, Drive]] = {
     "legacy": {
         "initialize": initialize,
         "tools_call": tools_call,
@@ -151,7 +155,7 @@ async def folders(context: ClientRequestContext) -> types.ListRootsResult:
     return types.ListRootsResult(roots=[])
 
 
-async def run(mode: Mode, drive: Drive, url: str) -> None:
+async def run(mode: Era, drive: Drive, url: str) -> None:
     """Put a gateway before `url`, and drive the scenario through it."""
     with tempfile.TemporaryDirectory() as folder:
         async with gateway(f'[services.upstream]\nurl = "{url}"\n\n', Path(folder)) as address:
@@ -163,9 +167,20 @@ async def run(mode: Mode, drive: Drive, url: str) -> None:
                     sampling_callback=sample,
                     list_roots_callback=folders,
                 ) as client:
+                    if client.session.protocol_version != REVISIONS[mode]:
+                        raise WrongEra(f"the gateway does not speak {REVISIONS[mode]} for this upstream")
                     await drive(client)
             finally:
                 print((Path(folder) / "gateway.log").read_text())
+
+
+def causes(group: BaseExceptionGroup) -> Iterator[str]:
+    """What happened, each on one line: tracebacks through the SDK are long and say no more."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from causes(error)
+        else:
+            yield f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def main() -> None:
@@ -175,7 +190,11 @@ def main() -> None:
     parser.add_argument("--upstream", choices=SCENARIOS, required=True, help="the era of the suite's server")
     parser.add_argument("url", help="the suite's server")
     options = parser.parse_args()
-    trio.run(run, options.mode, SCENARIOS[options.upstream][os.environ["MCP_CONFORMANCE_SCENARIO"]], options.url)
+    drive = SCENARIOS[options.upstream][os.environ["MCP_CONFORMANCE_SCENARIO"]]
+    try:
+        trio.run(run, options.mode, drive, options.url)
+    except BaseExceptionGroup as group:
+        sys.exit("; ".join(dict.fromkeys(causes(group))))
     with warnings.catch_warnings(action="ignore"):  # generators that the SDK's HTTP library leaves behind
         gc.collect()
 

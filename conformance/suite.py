@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import attrs
 import trio
@@ -38,8 +37,7 @@ class Check:
 
     identity: str
     status: str
-    message: str = ""
-    details: Any = None
+    message: str
 
 
 @attrs.frozen
@@ -90,7 +88,9 @@ async def challenge(command: str, revision: str, name: str, folder: Path) -> Sce
         return None
     scenario = _read(folder, name)
     if "CLIENT TIMED OUT" in log or "CLIENT EXITED WITH ERROR" in log:
-        scenario = attrs.evolve(scenario, checks=(*scenario.checks, Check("client-command", "FAILURE", last(log))))
+        said = _newest(folder, name, "stderr.txt").read_text().strip() or "it did not end in time"
+        command_check = Check("client-command", "FAILURE", said.splitlines()[-1])
+        return attrs.evolve(scenario, checks=(*scenario.checks, command_check))
     return scenario
 
 
@@ -111,23 +111,22 @@ async def _run(arguments: list[str], folder: Path) -> str:
     return finished.stdout.decode(errors="replace")
 
 
-def _read(folder: Path, name: str) -> Scenario:
-    """The newest results of a scenario."""
+def _newest(folder: Path, name: str, file: str) -> Path:
+    """A file of the newest results of a scenario; it need not exist."""
     found = [
         path
         for path in sorted(folder.iterdir())
         if (match := FOLDER.fullmatch(path.name)) and match["scenario"] == name.replace("/", "-")
     ]
-    file = found[-1] / "checks.json" if found else None
-    if file is None or not file.exists():
+    return (found[-1] if found else folder) / file
+
+
+def _read(folder: Path, name: str) -> Scenario:
+    file = _newest(folder, name, "checks.json")
+    if not file.exists():
         return Scenario(name, (Check(UNFINISHED, "FAILURE", "the scenario left no results"),))
     checks = [
-        Check(check["id"], check["status"], check.get("errorMessage") or "", check.get("details"))
+        Check(check["id"], check["status"], check.get("errorMessage") or check.get("description", ""))
         for check in json.loads(file.read_text())
     ]
     return Scenario(name, tuple(checks))
-
-
-def last(log: str, lines: int = 12) -> str:
-    """The end of what somebody printed."""
-    return " / ".join(line.strip() for line in log.splitlines()[-lines:] if line.strip())

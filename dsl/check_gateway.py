@@ -8,7 +8,7 @@ from itertools import combinations
 from gatewayd.dsl import source as disk
 from gatewayd.dsl.addresses import Address
 from gatewayd.dsl.diagnostics import Code, Finding, Place, quote
-from gatewayd.dsl.model import GatewayTable
+from gatewayd.dsl.model_gateway import GatewayTable
 from gatewayd.dsl.world import Owned, World
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})

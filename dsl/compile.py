@@ -16,7 +16,8 @@ from gatewayd.dsl.dump import digest
 from gatewayd.dsl.keyfile import Ring, read_ring
 from gatewayd.dsl.load import Loaded, load, unreadable
 from gatewayd.dsl.masking import Masks, masks_of, masks_of_text, show
-from gatewayd.dsl.model import GatewayTable, LogTable, RouteTable, ServiceTable
+from gatewayd.dsl.model import LogTable, RouteTable, ServiceTable
+from gatewayd.dsl.model_gateway import GatewayTable
 from gatewayd.dsl.source import Source, Span
 from gatewayd.dsl.terms import SecretRef
 from gatewayd.dsl.world import Owned, World, build

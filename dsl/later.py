@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gatewayd.dsl.model import (
-    AuthTable,
-    Config,
-    GatewayTable,
-    KeyEntry,
-    RouteTable,
-    ServiceTable,
-)
+from gatewayd.dsl.model import AuthTable, Config, KeyEntry, RouteTable, ServiceTable
+from gatewayd.dsl.model_gateway import GatewayTable
 
 LATER_KEYS: Mapping[type, frozenset[str]] = {
     Config: frozenset({"audit", "roles", "limits", "breakers", "masks", "policies"}),

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 import attrs
 
-from gatewayd.dsl import literals, model, terms
+from gatewayd.dsl import literals, model, model_gateway, terms
 from gatewayd.dsl.addresses import Address, Url
 from gatewayd.dsl.suggest import one_of
 
@@ -34,12 +34,12 @@ reports everything at once, and [diagnostics](diagnostics.md) explains each code
 
 _SECTIONS: tuple[tuple[str, type[attrs.AttrsInstance]], ...] = (
     ("Top level", model.Config),
-    ("`[gateway]`", model.GatewayTable),
-    ("`listen` entries", model.Listener),
-    ("`tls` of a `listen` entry", model.ListenTls),
-    ("`gateway.timeouts`", model.GatewayTimeouts),
-    ("`gateway.max`", model.GatewayMax),
-    ("`gateway.session`", model.GatewaySession),
+    ("`[gateway]`", model_gateway.GatewayTable),
+    ("`listen` entries", model_gateway.Listener),
+    ("`tls` of a `listen` entry", model_gateway.ListenTls),
+    ("`gateway.timeouts`", model_gateway.GatewayTimeouts),
+    ("`gateway.max`", model_gateway.GatewayMax),
+    ("`gateway.session`", model_gateway.GatewaySession),
     ("`[log]`", model.LogTable),
     ("`[services.NAME]`", model.ServiceTable),
     ("`timeout` of a service", model.ServiceTimeout),
@@ -91,7 +91,7 @@ _TERMS: Mapping[Any, tuple[str, Schema]] = {
     Address | None: ("address, or `false`", {"anyOf": [_STRING, {"const": False}]}),
     Url: ("URL", {"type": "string", "pattern": "^https?://"}),
     datetime: ("date and time", {"type": "string", "format": "date-time"}),
-    model.Listeners: (
+    model_gateway.Listeners: (
         "address, or array of addresses and tables",
         {
             "anyOf": [
@@ -196,5 +196,5 @@ def _spell(field: attrs.Attribute[Any], value: Any) -> str:
 _SPELL: Mapping[Any, Callable[[Any], str]] = {
     terms.Duration: lambda value: f'"{literals.spell_duration(value)}"',
     terms.Size: lambda value: f'"{literals.spell_size(value)}"',
-    model.Listeners: lambda value: f'"{value[0].address.host}:{value[0].address.port}"',
+    model_gateway.Listeners: lambda value: f'"{value[0].address.host}:{value[0].address.port}"',
 }

@@ -25,7 +25,7 @@ from cattrs import (
 )
 from cattrs.gen import make_dict_structure_fn
 
-from gatewayd.dsl import later, model, terms, values
+from gatewayd.dsl import later, model, model_gateway, terms, values
 from gatewayd.dsl.addresses import Address, Url
 from gatewayd.dsl.diagnostics import Code, Fault, quote
 from gatewayd.dsl.spans import KeyPath
@@ -114,7 +114,7 @@ def _unknown_key(name: str, within: type) -> Fault:
 
 
 _HOMES: tuple[tuple[str, type], ...] = (
-    ("`[gateway]`", model.GatewayTable),
+    ("`[gateway]`", model_gateway.GatewayTable),
     ("`[log]`", model.LogTable),
     ("`[services.NAME]`", model.ServiceTable),
     ('`[routes."/path"]`', model.RouteTable),
@@ -204,20 +204,20 @@ def _literal_hook(kind: Any) -> Callable[[Any, Any], Any]:
     return lambda raw, _: values.choice(raw, get_args(kind))
 
 
-def _listener(raw: object) -> model.Listener:
+def _listener(raw: object) -> model_gateway.Listener:
     if isinstance(raw, str):
-        return model.Listener(values.address(raw))
-    return converter.structure(raw, model.Listener)
+        return model_gateway.Listener(values.address(raw))
+    return converter.structure(raw, model_gateway.Listener)
 
 
-def _listeners(raw: object, _: object) -> model.Listeners:
+def _listeners(raw: object, _: object) -> model_gateway.Listeners:
     if isinstance(raw, str):
-        return model.Listeners((_listener(raw),))
+        return model_gateway.Listeners((_listener(raw),))
     if not isinstance(raw, list):
         raise values.wrong_type("an address or an array", raw, "a table goes in brackets: `listen = [{ ... }]`")
     if not raw:
         raise Fault(Code.ADDRESS, "without an address nobody can connect", 'write `listen = "127.0.0.1:8080"`')
-    return model.Listeners(tuple(v for _, v in _each(enumerate(cast("list[object]", raw)), _listener, list)))
+    return model_gateway.Listeners(tuple(v for _, v in _each(enumerate(cast("list[object]", raw)), _listener, list)))
 
 
 def _service_auth(raw: object, _: object) -> model.ServiceAuth | None:
@@ -250,7 +250,7 @@ _HOOKS: tuple[tuple[Any, Callable[[Any, Any], Any]], ...] = (
     (Url | None, values.url),
     (Address, values.address),
     (Address | None, values.admin),
-    (model.Listeners, _listeners),
+    (model_gateway.Listeners, _listeners),
     (model.ServiceAuth | None, _service_auth),
     (model.AuthTable, _auth_table),
     (terms.KeyHash, values.key_hash),

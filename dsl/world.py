@@ -10,7 +10,8 @@ import attrs
 from gatewayd.dsl.diagnostics import Code, Finding, Place, quote
 from gatewayd.dsl.document import Document
 from gatewayd.dsl.load import Loaded
-from gatewayd.dsl.model import AuthTable, Config, GatewayTable, LogTable, RouteTable, ServiceTable
+from gatewayd.dsl.model import AuthTable, Config, LogTable, RouteTable, ServiceTable
+from gatewayd.dsl.model_gateway import GatewayTable
 from gatewayd.dsl.source import Span
 from gatewayd.dsl.spans import KeyPath
 from gatewayd.dsl.structure import Structured, structure

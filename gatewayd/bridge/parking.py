@@ -125,20 +125,26 @@ class Parking:
         try:
             async with trio.open_nursery() as nursery:
                 while True:
-                    for parked in list(self._parked.values()):
-                        await trio.sleep_until(parked.expires)
-                        if self._parked.get(parked.ticket) is parked:
-                            self.take(parked)
-                            nursery.start_soon(_give_up, parked)
-                    if not self._parked:
-                        self._some = trio.Event()
-                        await self._some.wait()
+                    await self._wait_due()
+                    for parked in self._due():
+                        self.take(parked)
+                        nursery.start_soon(_give_up, parked)
         finally:
             with trio.move_on_after(GOODBYE, shield=True):
                 async with trio.open_nursery() as nursery:
                     for parked in list(self._parked.values()):
                         self.take(parked)
                         nursery.start_soon(_close, parked)
+
+    async def _wait_due(self) -> None:
+        while not self._parked:
+            self._some = trio.Event()
+            await self._some.wait()
+        await trio.sleep_until(next(iter(self._parked.values())).expires)
+
+    def _due(self) -> list[Parked]:
+        now = trio.current_time()
+        return [parked for parked in self._parked.values() if parked.expires <= now]
 
 
 async def _give_up(parked: Parked) -> None:

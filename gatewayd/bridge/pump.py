@@ -1,4 +1,4 @@
-"""What a pooled session's server says unasked: read for as long as the session lives, and handed to whom it concerns."""
+"""What a pooled session's server says unasked: read for as long as the session lives, and handed on."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ class SessionPool:
         except UpstreamError as error:
             log.info("no session", service=self._service.name, reason=error.reason, detail=error.detail)
             entry.error = error
-        except Exception as error:  # noqa: BLE001 - the boundary between one session and the others
+        except Exception as error:
             log.error("session failed", service=self._service.name, exc_info=error)
             entry.error = error
         finally:

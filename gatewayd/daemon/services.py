@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from gatewayd.auth.keychain import Keychain
+from gatewayd.bridge.service import open_bridge
 from gatewayd.observe.metrics import Processes
 from gatewayd.observe.tree import Node
 from gatewayd.routes.table import Service, StdioTarget
@@ -90,7 +91,7 @@ class Services:
 
     async def _run(self, service: Service, *, task_status: trio.TaskStatus[Running]) -> None:
         with Node("service", service.name, parent=self._node, now=trio.current_time()):
-            async with open_upstream(service) as upstream:
+            async with open_upstream(service) as inner, open_bridge(inner, self._keychain, self._ids) as upstream:
                 running = Running(upstream)
                 task_status.started(running)
                 await running.retired.wait()

@@ -201,7 +201,7 @@ def _equal(kind: Kind, value: bytes, mirrored: str) -> bool:
 
 
 def _number(text: str) -> tuple[str, str, int] | None:
-    """Sign, digits and exponent, equal for equal numbers, of any size and exact; None for what is no number."""
+    """Sign, digits and the exponent of the last digit, equal for equal numbers, of any size and exact; None for what is no number."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         return None
@@ -216,10 +216,12 @@ def _number(text: str) -> tuple[str, str, int] | None:
 def _plain(text: str) -> str:
     """A number as a decimal integer where it is one of reasonable length, as the header of an integer should be."""
     number = _number(text)
-    if number is None or not len(number[1]) <= number[2] <= ID_DIGITS:
+    if number is None:
         return text
     sign, digits, exponent = number
-    return (sign + digits.ljust(exponent, "0")) or "0"
+    if exponent < 0 or len(digits) + exponent > ID_DIGITS:
+        return text
+    return sign + digits + "0" * exponent if digits else "0"
 
 
 def _mismatch(name: bytes, reason: str) -> RpcError:

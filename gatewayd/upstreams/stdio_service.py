@@ -14,7 +14,7 @@ from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, R
 from gatewayd.protocol.jsontext import encode_members, members, string
 from gatewayd.protocol.versions import LEGACY
 from gatewayd.routes.table import Service
-from gatewayd.upstreams.channel import Answer, LegacyPeer, Paused, Refused, UpstreamBroke, WrongEra
+from gatewayd.upstreams.channel import Answer, LegacyPeer, Paused, Refused, UpstreamBroke, UpstreamTimedOut, WrongEra
 from gatewayd.upstreams.entry import Lease
 from gatewayd.upstreams.eras import (
     EraMemory,
@@ -77,7 +77,15 @@ class StdioUpstream:
         self._sessions += 1
         alone = self.service.per in ("session", "call")
         own = (f"session {self._sessions}",) if alone else self._sharers(caller.key)
-        lease = await self._processes.connection(("legacy", *own, _profile(message)), initialize)
+        try:
+            lease = await self._processes.connection(("legacy", *own, _profile(message)), initialize)
+        except Refused:
+            modern = ("modern", *self._sharers(caller.key))
+            await self._eras.require_legacy(lambda: self._probe(modern))
+            raise
+        except WrongEra:
+            self._eras.doubt_legacy()
+            raise
         version = string(members(lease.greeting)["protocolVersion"])
         assert version is not None
         return Opened(StdioLegacyPeer(lease, self._hub(lease.connection), caller), version, lease.greeting)
@@ -119,10 +127,11 @@ class StdioUpstream:
             del self._hubs[connection]
 
     async def _probe(self, key: Key) -> Revisions:
+        """Ask. Silence is an answer: a server that waits for `initialize` may not even refuse anything else."""
         try:
             with await self._processes.connection(key, _discover) as lease:
                 return lease.greeting
-        except WrongEra:
+        except (WrongEra, UpstreamTimedOut):
             return LEGACY
 
 

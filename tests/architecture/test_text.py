@@ -10,8 +10,8 @@ import pytest
 
 from tests.architecture.source import ROOT
 
-FOLDERS = (".ci", "bench", "deploy", "docs", "dsl", "fuzz", "gatewayd", "routes", "tests")
-KINDS = {".py", ".md", ".toml", ".txt", ".service", ".example", ".expect", ""}
+FOLDERS = (".ci", "bench", "conformance", "deploy", "docs", "dsl", "fuzz", "gatewayd", "routes", "tests")
+KINDS = {".py", ".md", ".toml", ".txt", ".service", ".example", ".expect", ".json", ""}
 
 MACHINE = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+|tmp/bash_jobs)/")
 LEFT_OVER = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
@@ -23,7 +23,7 @@ def texts() -> Iterator[Path]:
     for folder in FOLDERS:
         for path in (ROOT / folder).rglob("*"):
             inside = path.relative_to(ROOT)
-            if "corpus" in inside.parts or "__pycache__" in inside.parts:
+            if not {"corpus", "__pycache__", "node_modules"}.isdisjoint(inside.parts):
                 continue
             if inside.parts[:2] in (("gatewayd", "dsl"), ("gatewayd", "routes")):
                 continue  # the links

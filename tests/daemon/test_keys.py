@@ -171,10 +171,10 @@ def test_nothing_is_left_of_a_key_that_could_not_be_put_there(state: Path, monke
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"STATE_DIRECTORY": "/var/lib/gatewayd", "HOME": "/home/a"}, "/var/lib/gatewayd/session.key"),
+        ({"STATE_DIRECTORY": "/var/lib/gatewayd", "HOME": "/srv/a"}, "/var/lib/gatewayd/session.key"),
         ({"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, "/var/lib/a/session.key"),
-        ({"XDG_STATE_HOME": "/state", "HOME": "/home/a"}, "/state/gatewayd/a845725577579b94.key"),
-        ({"HOME": "/home/a"}, "/home/a/.local/state/gatewayd/a845725577579b94.key"),
+        ({"XDG_STATE_HOME": "/state", "HOME": "/srv/a"}, "/state/gatewayd/a845725577579b94.key"),
+        ({"HOME": "/srv/a"}, "/srv/a/.local/state/gatewayd/a845725577579b94.key"),
         (
             {"STATE_DIRECTORY": "", "XDG_STATE_HOME": "rel", "HOME": "/h"},
             "/h/.local/state/gatewayd/a845725577579b94.key",
@@ -192,7 +192,7 @@ def test_each_configuration_has_a_key_of_its_own_however_it_is_spelt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    environ = {"HOME": "/home/a"}
+    environ = {"HOME": "/srv/a"}
     assert key_file(environ, Path("a/../b.toml")) == key_file(environ, tmp_path / "b.toml")
     assert key_file(environ, Path("a.toml")) != key_file(environ, Path("b.toml"))
 

@@ -159,17 +159,41 @@ async def test_a_call_outlives_the_route_that_it_came_by(tmp_path: Path, server:
         assert [shown["name"] for shown in daemon.daemon.services()] == ["other"]
 
 
-async def test_sessions_of_a_changed_service_end_after_the_drain(tmp_path: Path, server: CountingServer) -> None:
+async def test_sessions_of_a_changed_service_go_on_with_the_new_one(tmp_path: Path, server: CountingServer) -> None:
     web, mcp = http_service("web", server.port), route("/mcp", "web")
     async with running_daemon(tmp_path, DRAIN + web + mcp) as daemon, wire.connect(daemon.address) as client:
         session = await wire.open_session(client)
         echo = wire.legacy("tools/call", wire.call("echo", text="x"), session=session)
-        await daemon.reload(DRAIN + http_service("web", server.port, timeout='{ call = "5s" }') + mcp)
         assert (await client.ask(echo)).status == 200
-        await wait_until(lambda: server.counters["sessions"] == 0)
-        assert (await client.ask(echo)).status == 404
-        again = await wire.open_session(client)
-        assert again != session
+        await daemon.reload(DRAIN + http_service("web", server.port, timeout='{ call = "5s" }') + mcp)
+        await trio.sleep(0.5)
+        assert (await client.ask(echo)).status == 200
+        assert server.counters["sessions"] == 1
+        assert statistics(daemon, "web")["users"] == 1
+
+
+async def test_sessions_survive_a_change_of_keys_and_new_ids_are_sealed_with_the_new_one(
+    tmp_path: Path, server: CountingServer
+) -> None:
+    text = http_service("web", server.port) + route("/mcp", "web")
+
+    def keyed(*keys: str) -> str:
+        for key in keys:
+            (tmp_path / key).write_text(key * 32)
+        return f"session.keys = [{', '.join(f'{{ file = "{key}" }}' for key in keys)}]\n\n" + text
+
+    async def status(session: str) -> int:
+        async with wire.connect(daemon.address) as client:
+            return (await client.ask(wire.legacy("tools/list", session=session))).status
+
+    sessions: list[str] = []
+    for keys in (("a",), ("b", "a"), ("b",)):
+        async with running_daemon(tmp_path, keyed(*keys)) as daemon, wire.connect(daemon.address) as client:
+            alive = [await status(session) for session in sessions]
+            sessions.append(await wire.open_session(client))
+            await daemon.reload(keyed("c"))
+            assert await status(sessions[-1]) == 200
+    assert alive == [404, 200]
 
 
 async def test_processes_of_a_removed_service_are_stopped(tmp_path: Path, server: CountingServer) -> None:

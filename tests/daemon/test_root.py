@@ -127,14 +127,26 @@ async def test_a_reload_during_the_drain_is_ignored(tmp_path: Path, server: Coun
         assert daemon.daemon.table()["generation"] == 1
 
 
-async def test_sessions_with_upstreams_are_ended_at_the_end(tmp_path: Path, server: CountingServer) -> None:
+async def test_a_restart_goes_on_with_the_sessions_of_clients_and_upstreams(
+    tmp_path: Path, server: CountingServer
+) -> None:
     async with running_daemon(tmp_path, text(server)) as daemon, wire.connect(daemon.address) as client:
-        await wire.open_session(client)
-        assert server.counters["sessions"] == 1
+        session = await wire.open_session(client)
         await drain(daemon)
         await daemon.wait_ended()
-        assert server.counters["sessions"] == 0
         await wait_until(lambda: server.script.counters.connections == 0)
+    async with running_daemon(tmp_path, text(server)) as daemon, wire.connect(daemon.address) as client:
+        assert (await client.ask(wire.legacy("tools/list", session=session))).status == 200
+        assert server.counters["sessions"] == 1
+        assert (await client.ask(wire.legacy("tools/list", session=f"{session[:-1]}-"))).status == 404
+
+
+async def test_a_gateway_that_cannot_keep_its_key_serves_all_the_same(tmp_path: Path, server: CountingServer) -> None:
+    (tmp_path / "state").write_text("no folder")
+    async with running_daemon(tmp_path, text(server)) as daemon, wire.connect(daemon.address) as client:
+        session = await wire.open_session(client)
+        await daemon.reload(text(server) + route("/more", "web"))
+        assert (await client.ask(wire.legacy("tools/list", session=session))).status == 200
 
 
 async def test_what_the_admin_plane_shows_is_what_is(tmp_path: Path, server: CountingServer) -> None:

@@ -10,6 +10,9 @@ import pytest
 from trio.testing import MockClock
 
 from gatewayd.auth.principal import ANONYMOUS
+from gatewayd.routes.table import Gateway, SessionLife
+from gatewayd.sessions.memo import Memo
+from gatewayd.upstreams.healing import HealingPeer
 from tests.support import wire
 from tests.support.checkpoints import at_every_step, cut, interrupt
 from tests.support.counting_server import CountingServer, open_counting_server
@@ -23,6 +26,11 @@ CALLS = {
     "a failure": wire.call("fail", how="close"),
     "a large answer": wire.call("big", bytes=200_000),
 }
+
+
+def never_reopened(memo: Memo) -> HealingPeer:
+    """No session may get lost here."""
+    raise AssertionError("the session is gone")
 
 
 class Rest:
@@ -70,7 +78,7 @@ async def test_a_legacy_client_leaves(
 
     async def check() -> None:
         await rest()
-        found = gateway.registry.find(session, ANONYMOUS, "/mcp")
+        found = await gateway.registry.find(session, ANONYMOUS, "/mcp", never_reopened)
         assert found is not None
         assert found.idle
 
@@ -94,27 +102,27 @@ async def test_a_client_leaves_while_its_session_opens(
     assert await at_every_step(lambda steps: cut(call, steps), check) > 10
 
 
-async def test_a_client_leaves_its_get_stream(
-    gateway: InProcess, server: CountingServer, autojump_clock: MockClock
-) -> None:
-    async with gateway.connect_http1() as client:
-        session = await wire.open_session(client)
+async def test_a_client_leaves_its_get_stream(server: CountingServer, autojump_clock: MockClock) -> None:
+    table = simple_table(server.port, Gateway(session=SessionLife(resume=0.5)))
+    async with open_gateway(table) as gateway:
+        async with gateway.connect_http1() as client:
+            session = await wire.open_session(client)
 
-    async def call(begin: Callable[[], None]) -> None:
-        async with gateway.connect_http1() as client, gateway.connect_http1() as other:
-            begin()
-            await client.send(wire.get_stream(session))
-            await client.head()
-            await other.ask(wire.legacy("tools/call", wire.call("notify"), session=session))
-            await client.event()
+        async def call(begin: Callable[[], None]) -> None:
+            async with gateway.connect_http1() as client, gateway.connect_http1() as other:
+                begin()
+                await client.send(wire.get_stream(session))
+                await client.head()
+                await other.ask(wire.legacy("tools/call", wire.call("notify"), session=session))
+                await client.event()
 
-    rest = Rest(gateway, server)
+        rest = Rest(gateway, server)
 
-    async def check() -> None:
-        await rest()
-        await wait_until(lambda: server.counters["streams"] == 0, 10)
+        async def check() -> None:
+            await rest()
+            await wait_until(lambda: server.counters["streams"] == 0, 10)
 
-    assert await at_every_step(lambda steps: cut(call, steps), check) > 10
+        assert await at_every_step(lambda steps: cut(call, steps), check) > 10
 
 
 async def test_the_very_first_call_is_cut_while_the_era_is_asked(autojump_clock: MockClock) -> None:
@@ -169,7 +177,7 @@ async def test_a_legacy_call_is_ended(
 
     async def check() -> None:
         await rest()
-        found = gateway.registry.find(session, ANONYMOUS, "/mcp")
+        found = await gateway.registry.find(session, ANONYMOUS, "/mcp", never_reopened)
         assert found is not None
         assert found.idle
 

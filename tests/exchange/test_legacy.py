@@ -219,6 +219,8 @@ async def test_the_get_stream(gateway: InProcess, server: CountingServer, autoju
             second = await other.ask(wire.get_stream(session))
             assert (second.status, second.json()["error"]["code"]) == (409, -32600)
             assert server.counters["streams"] == 1
+        await trio.sleep(SessionLife().resume - 1)
+        assert server.counters["streams"] == 1
         await wait_until(lambda: server.counters["streams"] == 0)
         async with listening(gateway, session) as client:
             assert (await other.ask(delete(session))).status == 204
@@ -276,7 +278,9 @@ async def test_an_idle_session_makes_room_and_a_busy_one_does_not(
     ):
         first = await wire.open_session(client)
         second = await wire.open_session(client)
-        assert (await client.ask(wire.legacy("ping", session=first))).status == 404
+        assert server.counters["sessions"] == 1
+        assert (await client.ask(wire.legacy("ping", session=first))).status == 200
+        assert (server.counters["sessions"], server.counters["initialized"]) == (1, 3)
         await client.send(wire.legacy("tools/call", wire.call("progress", steps=1, delay=2), session=second))
         await trio.sleep(1)
         full = await other.ask(wire.initialize())
@@ -299,12 +303,14 @@ async def test_sessions_expire(server: CountingServer, autojump_clock: MockClock
         assert server.counters["sessions"] == 0
 
 
-async def test_a_session_that_the_upstream_forgot_is_gone_here_too(
+async def test_a_session_that_the_upstream_forgot_is_opened_again_unseen(
     gateway: InProcess, server: CountingServer, autojump_clock: MockClock
 ) -> None:
     async with gateway.connect_http1() as client:
         session = await wire.open_session(client)
-        server.sessions.clear()
-        for _ in range(2):
-            assert (await client.ask(wire.legacy("tools/call", ECHO, session=session))).status == 404
-    assert len(gateway.registry) == 0
+        for initialized in (2, 3):
+            server.sessions.clear()
+            assert "result" in (await client.ask(wire.legacy("tools/call", ECHO, session=session))).json()
+            assert server.counters["initialized"] == initialized
+    assert server.script.counters.started == 2
+    assert len(gateway.registry) == 1

@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.protocol.versions import SUPPORTED
 from tests.support import wire
 from tests.support.counting_server import CountingServer, open_counting_server
 from tests.support.inprocess import InProcess, open_gateway, simple_table
@@ -167,10 +168,10 @@ async def test_what_is_the_clients_own_stays_here(
         assert not {name.lower() for name in own} & set(seen["headers"])
 
 
-async def test_discovery_offers_what_both_sides_speak(gateway: InProcess, autojump_clock: MockClock) -> None:
+async def test_discovery_offers_all_that_the_gateway_speaks(gateway: InProcess, autojump_clock: MockClock) -> None:
     async with gateway.connect_http1() as client:
         result = (await client.ask(wire.modern("server/discover"))).json()["result"]
-    assert result["supportedVersions"] == ["2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"]
+    assert result["supportedVersions"] == list(SUPPORTED)
     assert "tools" in result["capabilities"]
 
 

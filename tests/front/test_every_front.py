@@ -289,7 +289,7 @@ async def test_a_get_stream_is_kept_alive_too(front: Front, gateway: InProcess, 
         assert (await client.head()).status == 200
         await trio.sleep(46)
         assert (await other.ask(wire.http_request("DELETE", "/mcp", {"Mcp-Session-Id": session}))).status == 204
-        assert (await client.rest()).count(b":") == 3
+        assert (await client.rest()).count(b":\n\n") == 3
 
 
 async def test_a_client_that_leaves_cancels_its_call(

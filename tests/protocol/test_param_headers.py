@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from gatewayd.protocol.codes import HEADER_MISMATCH
 from gatewayd.protocol.headers import encode_value
 from gatewayd.protocol.jsonrpc import RpcError
-from gatewayd.protocol.param_headers import Annotation, AnnotationError, check, read_annotations
+from gatewayd.protocol.jsontext import JsonError
+from gatewayd.protocol.param_headers import Annotation, AnnotationError, check, mirror, read_annotations
 
 REGION: dict[str, Any] = {"type": "string", "x-mcp-header": "Region"}
 TOOL = (
@@ -237,3 +238,39 @@ def test_many_annotations_deep_down_look_at_each_object_once() -> None:
     wanted = [Annotation(b"h%d" % number, (*path, str(number)), "integer") for number in range(1000)]
     arguments = b'{"pad":"%b",' % (b"x" * 1_000_000) + b'"a":{' * 60 + b'"0":0' + b"}" * 61
     check(wanted, arguments, [(b"mcp-param-h0", b"0")])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fields"),
+    [
+        (b'{"region":"eu","limits":{"count":3},"dry":true,"more":1}', {"region": b"eu", "count": b"3", "dry": b"true"}),
+        ('{"region":" é"}'.encode(), {"region": b"=?base64?IMOp?="}),
+        (b'{"region":""}', {"region": b""}),
+        (b'{"region":42}', {"region": b"42"}),
+        (b'{"limits":{"count":42.0}}', {"count": b"42"}),
+        (b'{"limits":{"count":-1.5e3}}', {"count": b"-1500"}),
+        (b'{"limits":{"count":0.0}}', {"count": b"0"}),
+        (b'{"limits":{"count":9007199254740993}}', {"count": b"9007199254740993"}),
+        (b'{"limits":{"count":1.5}}', {"count": b"1.5"}),
+        (b'{"limits":{"count":1e999}}', {"count": b"1e999"}),
+        (b'{"limits":{"count":true}}', {"count": b"true"}),
+        (b'{"region":null,"limits":"count","dry":[true]}', {}),
+        (b"{}", {}),
+        (None, {}),
+    ],
+)
+def test_what_is_mirrored_agrees_with_the_arguments(arguments: bytes | None, fields: dict[str, bytes]) -> None:
+    mirrored = mirror(TOOL, arguments)
+    assert mirrored == tuple((b"mcp-param-" + name.encode(), value) for name, value in fields.items())
+    check(TOOL, arguments, mirrored)
+
+
+def test_arguments_that_say_something_twice_are_not_mirrored() -> None:
+    with pytest.raises(JsonError):
+        mirror(TOOL, b'{"region":"eu","region":"us"}')
+
+
+@given(region=st.text(), count=st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+def test_whatever_is_mirrored_passes(region: str, count: float) -> None:
+    arguments = json.dumps({"region": region, "limits": {"count": count}}).encode()
+    check(TOOL, arguments, mirror(TOOL, arguments))

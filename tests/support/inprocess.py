@@ -41,6 +41,9 @@ PATIENCE = 1000.0
 
 KEY = b"the key of every gateway in memory"
 
+SETTLED = 100.0
+"""Seconds after which what is still there stays: longer than any client is waited for."""
+
 HOST = "gateway.test"
 """The name of the gateway in memory."""
 
@@ -159,8 +162,8 @@ class InProcess:
         ) + Counter(session=len(self.registry))
 
     async def settle(self) -> None:
-        """Wait until nothing runs any more, for ten seconds at most."""
-        with trio.move_on_after(10):
+        """Wait until nothing runs any more, and nobody is waited for any more."""
+        with trio.move_on_after(SETTLED):
             while self.metrics.in_flight or self.root.count() != self.at_rest():
                 await trio.sleep(0.01)
 
