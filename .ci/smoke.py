@@ -8,6 +8,7 @@ standard library alone.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -32,7 +33,8 @@ def main(example: Path) -> int:
     config.write_text(text, encoding="utf-8")
     url, fields, body = curl_line(text)
     gatewayd = Path(sysconfig.get_path("scripts"), "gatewayd")
-    with subprocess.Popen([gatewayd, "--config", config]) as daemon:
+    around = {**os.environ, "XDG_STATE_HOME": str(Path("state").absolute())}
+    with subprocess.Popen([gatewayd, "--config", config], env=around) as daemon:
         try:
             for address in (url, url.replace("/mcp", "/http/mcp")):
                 answer = call(address, fields, body, daemon)

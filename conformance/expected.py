@@ -52,12 +52,12 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        """Nothing failed but what must, and all of that."""
-        return not self.stale and all(failure.reason for failure in self.failures)
+        """Something ran, and nothing failed but what must, and all of that."""
+        return self.scenarios > 0 and not self.stale and all(failure.reason for failure in self.failures)
 
 
 def load(file: Path = FILE) -> tuple[Expected, ...]:
-    """All entries. Raises `cattrs.ClassValidationError` for one that has not everything."""
+    """All entries. Raises `cattrs.BaseValidationError` for one that has too little, or too much."""
     converter = cattrs.Converter(forbid_extra_keys=True)
     return tuple(converter.structure(tomllib.loads(file.read_text()).get("failure", []), list[Expected]))
 

@@ -19,7 +19,7 @@ import trio
 from conformance import client, everything, expected
 from conformance.cells import CELLS, REVISIONS, Cell, Transport, endpoint
 from conformance.expected import Failure, Verdict
-from conformance.suite import NotInstalled, Scenario, challenge, serve
+from conformance.suite import NotInstalled, challenge, serve
 from tests.support.processes import ROOT
 
 RESULTS = ROOT / "build/conformance/results"
@@ -64,7 +64,7 @@ async def rows(options: argparse.Namespace) -> list[Row]:
             if transport in (options.transport or TRANSPORTS) and "server" in options.role:
                 found += await server_rows(cell, transport, source, entries, options)
         if "client" in options.role and not cell.everything and "http" in (options.transport or TRANSPORTS):
-            found.append(show(await client_row(cell, entries, options), options))
+            found += await client_rows(cell, entries, options)
     return found
 
 
@@ -83,21 +83,21 @@ async def server_rows(
     folder = empty(f"{cell.name}-{transport}")
     async with endpoint(cell, transport, folder, source if cell.everything else None) as url:
         scenarios = await serve(url, REVISIONS[cell.client], options.scenario, folder)
+    if options.scenario and not scenarios:
+        return []  # of the other revision
     name = f"{cell.name}-direct" if transport == "direct" else cell.name
     return [show(Row("server", cell.name, transport, expected.judge(name, scenarios, entries)), options)]
 
 
-async def client_row(cell: Cell, entries: tuple[expected.Expected, ...], options: argparse.Namespace) -> Row:
+async def client_rows(cell: Cell, entries: tuple[expected.Expected, ...], options: argparse.Namespace) -> list[Row]:
     """The suite as an upstream of the gateway."""
+    names = [name for name in client.SCENARIOS[cell.upstream] if name in (options.scenario or [name])]
+    if not names:
+        return []
     folder = empty(f"{cell.name}-client")
     command = f"{sys.executable} -m conformance.client --mode {cell.client} --upstream {cell.upstream}"
-    scenarios: list[Scenario] = []
-    for name in client.SCENARIOS[cell.upstream]:
-        if options.scenario and name not in options.scenario:
-            continue
-        if (scenario := await challenge(command, REVISIONS[cell.upstream], name, folder)) is not None:
-            scenarios.append(scenario)
-    return Row("client", cell.name, "http", expected.judge(f"{cell.name}-client", scenarios, entries))
+    scenarios = [await challenge(command, REVISIONS[cell.upstream], name, folder) for name in names]
+    return [show(Row("client", cell.name, "http", expected.judge(f"{cell.name}-client", scenarios, entries)), options)]
 
 
 def empty(name: str) -> Path:

@@ -9,10 +9,11 @@ import trio
 
 from gatewayd.bridge.asking import ASKING, declares, needed
 from gatewayd.bridge.client_request import LEVELS, ClientRequest
-from gatewayd.bridge.filters import CHANGES, UPDATED
+from gatewayd.bridge.filters import CHANGES
 from gatewayd.bridge.live_call import LiveCall
 from gatewayd.bridge.parking import Parking
 from gatewayd.bridge.questions import Question, input_required, lacking, read_question, url_questions
+from gatewayd.bridge.subscriptions import UPDATED
 from gatewayd.bridge.upgrade import Greeting, upgraded_failure, upgraded_result
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, identifier

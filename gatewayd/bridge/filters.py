@@ -7,14 +7,15 @@ from typing import Final
 
 import msgspec
 
+from gatewayd.bridge.arrays import array
 from gatewayd.bridge.client_request import ClientRequest
 from gatewayd.bridge.questions import lacking
+from gatewayd.bridge.subscriptions import ACKNOWLEDGED, UPDATED
 from gatewayd.protocol.codes import INVALID_PARAMS
 from gatewayd.protocol.jsonrpc import Notification, RpcError
 from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
 from gatewayd.protocol.versions import META, META_SUBSCRIPTION_ID
 
-UPDATED: Final = "notifications/resources/updated"
 CHANGES: Final[Mapping[str, tuple[str, str]]] = {
     "toolsListChanged": ("notifications/tools/list_changed", "tools"),
     "promptsListChanged": ("notifications/prompts/list_changed", "prompts"),
@@ -22,7 +23,6 @@ CHANGES: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Member of the filter to notification, and the server capability with `listChanged` that it takes."""
 
-ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 TASKS: Final = "io.modelcontextprotocol/tasks"
 MOST_URIS: Final = 100
 """Resources that one listen is subscribed to: each costs the service a request. Others are not acknowledged."""
@@ -71,7 +71,7 @@ def acknowledgement(honoured: Filter, ident: int) -> Notification:
     """The first frame of a subscription."""
     told = dict.fromkeys(honoured.changes, b"true")
     if honoured.uris:
-        told["resourceSubscriptions"] = b"[%b]" % b",".join(map(text, honoured.uris))
+        told["resourceSubscriptions"] = array(map(text, honoured.uris))
     return tagged(Notification(ACKNOWLEDGED, encode_members({"notifications": encode_members(told)})), ident)
 
 

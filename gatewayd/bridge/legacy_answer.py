@@ -146,7 +146,7 @@ class LegacyAnswer:
             case Ask(requests=requests):
                 self._out.extend(requests)
                 self._settled = trio.Event()
-                if not requests:
+                if self._rounds.settled:
                     self._settled.set()
                 self._retire()
             case Again(wait=wait, relearn=relearn):

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from gatewayd.bridge.filters import UPDATED, Filter, acknowledgement, tagged, updated_uri
+from gatewayd.bridge.filters import Filter, acknowledgement, tagged, updated_uri
+from gatewayd.bridge.subscriptions import UPDATED
 from gatewayd.protocol.jsonrpc import Message, Notification
 
 log = structlog.get_logger("gatewayd.bridge")

@@ -93,6 +93,9 @@ class Listening:
         self._noted = noted
         self._current: Answer | None = None
         self._old: list[Answer] = []
+        """To be read to the end of what is on its way."""
+        self._spent: list[Answer] = []
+        """To be closed."""
         self._pending: dict[Notification, None] = {}
         """Each once, the oldest first."""
         self._missed = again
@@ -132,13 +135,13 @@ class Listening:
         """See `Answer.aclose`."""
         self.closed = True
         self._reading.cancel()
-        answers = (self._current, *self._old)
-        self._current, self._old = None, []
+        answers = (self._current, *self._old, *self._spent)
+        self._current, self._old, self._spent = None, [], []
         await close_all(*answers)
 
     async def _step(self) -> None:
         """Do one thing that may lead to a message. Cancelled, nothing is lost but time."""
-        if self._old:
+        if self._old or self._spent:
             await self._read_both()
         elif self._current is None:
             await self._open()
@@ -162,17 +165,23 @@ class Listening:
         self._backoff.ended(now, now - self._since)
 
     async def _read_both(self) -> None:
-        while self._old:
-            old = self._old[0]
+        old = self._old  # which `aclose` exchanges
+        while old:
             with suppress(UpstreamError), trio.move_on_after(OVERLAP):
-                while isinstance(message := await old.receive(), Notification):
+                while isinstance(message := await old[0].receive(), Notification):
                     self._note(message)
-            await old.aclose()
-            if old in self._old:
-                self._old.remove(old)
+            self._spent.append(old.pop(0))
+            await self._close_spent()
+        await self._close_spent()
         with trio.move_on_after(OVERLAP):
             while self._current is not None:
                 await self._read(self._current)
+
+    async def _close_spent(self) -> None:
+        spent = self._spent
+        while spent:
+            await spent[0].aclose()
+            del spent[0]
 
     def _note(self, message: Notification) -> None:
         shown = self._wanted.shown(message)

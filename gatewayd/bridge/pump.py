@@ -6,8 +6,9 @@ import structlog
 import trio
 
 from gatewayd.bridge.asking import ASKING
-from gatewayd.bridge.filters import CHANGES, UPDATED
+from gatewayd.bridge.filters import CHANGES
 from gatewayd.bridge.pooled_session import PooledSession
+from gatewayd.bridge.subscriptions import UPDATED
 from gatewayd.protocol.jsonrpc import Notification, Request
 from gatewayd.upstreams.backoff import Backoff
 from gatewayd.upstreams.channel import Answer, UpstreamError

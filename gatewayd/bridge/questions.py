@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from gatewayd.bridge.arrays import elements
 from gatewayd.bridge.asking import ELICIT, ROOTS, SAMPLE, URL
 from gatewayd.bridge.client_request import INPUT_RESPONSES, REQUEST_STATE, ClientRequest
 from gatewayd.bridge.upgrade import Greeting, identified
@@ -103,8 +104,8 @@ def url_questions(failure: Failure) -> list[Question]:
     """What an error -32042 (MCP 2025-11-25, URL elicitation required) asks for; empty where it cannot be read."""
     try:
         raw = members(failure.data or b"{}").get("elicitations", b"[]")
-        asked = [members(bytes(each)) for each in msgspec.json.decode(raw, type=list[msgspec.Raw])]
-    except (JsonError, msgspec.ValidationError):
+        asked = [members(each) for each in elements(raw)]
+    except JsonError:
         return []
     if not all({"url", "message"} <= params.keys() for params in asked):
         return []
@@ -145,9 +146,9 @@ _SHAPES: Final = {ELICIT: _is_elicited, SAMPLE: _is_sampled, ROOTS: _are_roots}
 def _single(content: bytes) -> bytes:
     """Content for revisions that know no arrays of it: its one element, if it has just one."""
     if is_array(content):
-        blocks = msgspec.json.decode(content, type=list[msgspec.Raw])
+        blocks = elements(content)
         if len(blocks) == 1:
-            return bytes(blocks[0])
+            return blocks[0]
     return content
 
 

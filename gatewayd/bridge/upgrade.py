@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from gatewayd.bridge.arrays import array, elements
 from gatewayd.bridge.client_request import ClientRequest
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND
 from gatewayd.protocol.jsonrpc import Failure
@@ -65,7 +66,7 @@ def discovery(greeting: Greeting, *, stream: bool) -> bytes:
     if not stream:
         capabilities = {name: _without(raw, _NEEDS_STREAM) for name, raw in capabilities.items()}
     result = {
-        "supportedVersions": b"[%b]" % b",".join(map(text, SUPPORTED)),
+        "supportedVersions": array(map(text, SUPPORTED)),
         "capabilities": encode_members(capabilities),
     }
     if greeting.instructions is not None:
@@ -74,7 +75,7 @@ def discovery(greeting: Greeting, *, stream: bool) -> bytes:
 
 
 def upgraded_result(method: str, result: bytes, greeting: Greeting) -> bytes:
-    """A result with what the modern era demands of one. Raises `JsonError` where it says something twice."""
+    """A result with what the modern era demands of one. Raises `JsonError` where it cannot be read."""
     parts = members(result)
     if method == "tools/list" and "tools" in parts:
         parts["tools"] = _tools(parts["tools"])
@@ -109,12 +110,7 @@ def upgraded_failure(failure: Failure, request: ClientRequest) -> Failure:
 
 def _tools(raw: bytes) -> bytes:
     """The tools that a modern client over HTTP may see, without what only tasks of 2025-11-25 know."""
-    try:
-        tools = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    except msgspec.ValidationError:
-        return raw
-    shown = [tool for each in tools if (tool := _tool(bytes(each))) is not None]
-    return b"[%b]" % b",".join(shown)
+    return array(shown for tool in elements(raw) if (shown := _tool(tool)) is not None)
 
 
 def _tool(raw: bytes) -> bytes | None:

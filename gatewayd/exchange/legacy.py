@@ -67,6 +67,8 @@ class Legacy:
             raise RpcError(RATE_LIMITED, TOO_MANY, call.rpc_id, status=503) from None
         if session is None:
             raise RpcError(INVALID_REQUEST, NO_SESSION, status=404)
+        if session.upstream is not call.plan.upstream:  # it was opened while a reload replaced the service
+            await session.move(call.plan.upstream)
         return session
 
     async def take(self, call: Call, session: Session, message: Message) -> Outcome:

@@ -201,7 +201,7 @@ def _equal(kind: Kind, value: bytes, mirrored: str) -> bool:
 
 
 def _number(text: str) -> tuple[str, str, int] | None:
-    """Sign, digits and the exponent of the last digit, equal for equal numbers, of any size and exact; None for what is no number."""
+    """Sign, digits and the exponent of the last one, equal for equal numbers, any size, exact; None: no number."""
     found = _NUMBER.fullmatch(text)
     if found is None:
         return None

@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -25,8 +26,11 @@ LONGEST_REQUEST: Final = 64
 """Bytes of a request's id that event ids have room for."""
 LAG: Final = 64 * 1024
 """Bytes that a connected client may be behind before its upstream has to wait."""
+MOST_STREAMS: Final = 1000
+"""Streams of one session that are known; of more, those that have ended are forgotten, the oldest first."""
 
-_EVENT_ID: Final = re.compile(r"([A-Za-z0-9_]{8})([A-Za-z0-9_]{4})-([0-9]{1,15})-([0-9]{1,15})-([gu]|i-?[0-9]+|s.*)")
+_COUNT: Final = "([1-9][0-9]{0,14})"
+_EVENT_ID: Final = re.compile(rf"([0-9a-f]{{8}})([0-9a-f]{{8}})-{_COUNT}-(0|{_COUNT})-([gu]|i-?[0-9]+|s.*)")
 
 
 @attrs.define(eq=False)
@@ -66,6 +70,8 @@ class Journal:
         self._store = store
         self._events: deque[tuple[float, bytes]] = deque()
         self._unsent = 0
+        self._given = 0
+        """Number up to which the follower has been given the events."""
         self._follower: object | None = None
         self._watch: Callable[[bool], None] | None = None
         self._changed = trio.Event()
@@ -74,6 +80,11 @@ class Journal:
     def followed(self) -> bool:
         """Whether a connection carries it."""
         return self._follower is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether a connection still has to carry the oldest event: none that is connected loses what it waits for."""
+        return self.followed and self.first > self._given
 
     @property
     def first(self) -> int:
@@ -110,6 +121,7 @@ class Journal:
     def follow(self) -> object:
         """Become the one who carries the stream to the client; whoever did so before stops."""
         self._follower = follower = object()
+        self._given = 0
         self._tell()
         return follower
 
@@ -130,6 +142,7 @@ class Journal:
         None when nothing follows any more, or when somebody else follows now.
         """
         while self._follower is follower:
+            self._given = after
             if after < self.last:
                 number = max(after + 1, self.first)
                 if number <= self.last:
@@ -141,7 +154,7 @@ class Journal:
 
     async def wait_room(self) -> None:
         """Wait while a connected client is too far behind: a slow client slows its upstream, never our memory."""
-        while self.followed and self._unsent > LAG:
+        while self.followed and self._unsent > (0 if self._store.crowded else LAG):
             await self._changed.wait()
 
     def drop_oldest(self) -> int:
@@ -154,7 +167,7 @@ class Journal:
 
     def has_old(self, before: float) -> bool:
         """Whether the oldest event was sent, and that long ago that no client comes back for it."""
-        return bool(self._events) and self.first <= self.sent and self._events[0][0] < before
+        return self.first <= self.sent and self._events[0][0] < before and not self.held
 
     def _tell(self) -> None:
         if self._watch is not None:
@@ -179,12 +192,20 @@ class Store:
         self._order: deque[Journal] = deque()
         """Whose event came when: the oldest first."""
         self._streams = 0
+        self._cleared = False
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more is kept than may be, because connections still have to carry it."""
+        return self.taken > self.most or self._budget.taken > self._budget.most
 
     def open(self, request: Id | None, *, standing: bool = False) -> Journal:
         """A new stream."""
         self._streams += 1
         journal = Journal(self, self._streams, request, standing=standing)
-        self._journals[self._streams] = journal
+        if not self._cleared:
+            self._forget_stream()
+            self._journals[self._streams] = journal
         return journal
 
     def close(self, journal: Journal) -> None:
@@ -196,17 +217,22 @@ class Store:
             self._order = deque(other for other in self._order if other is not journal)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, and keep nothing from now on."""
+        self._cleared = True
         for journal in list(self._journals.values()):
             self.close(journal)
 
     def keep(self, journal: Journal, size: int) -> None:
-        """Count an event that was added; the oldest ones make room for it."""
+        """Count an event that was added; the oldest ones make room for it. A forgotten stream keeps none."""
+        if self._journals.get(journal.stream) is not journal:
+            journal.drop_oldest()
+            return
         self._order.append(journal)
         self.taken += size + OVERHEAD
         self._budget.taken += size + OVERHEAD
-        while self._order and (self.taken > self.most or self._budget.taken > self._budget.most):
-            self._release(self._order.popleft().drop_oldest())
+        while self.crowded and (oldest := next((other for other in self._order if not other.held), None)) is not None:
+            self._order.remove(oldest)
+            self._release(oldest.drop_oldest())
 
     def expire(self, before: float) -> None:
         """Forget what nobody comes back for: streams that ended before that time, events that were sent before."""
@@ -226,16 +252,23 @@ class Store:
         match = _EVENT_ID.fullmatch(event_id)
         if match is None or match[1] != self._tag:
             return None
-        number, request, standing = int(match[4]), _request(match[5]), match[5] == "g"
-        if match[2] != self._life:
-            return Place(None, number, standing, request)
-        stream = int(match[3])
-        journal = self._journals.get(stream)
-        if journal is None:
-            return Place(None, number, standing, request) if stream <= self._streams else None
-        if number > journal.last or journal.standing != standing or (not standing and journal.request != request):
+        stream, number = int(match[3]), int(match[4])
+        journal = self._journals.get(stream) if match[2] == self._life else None
+        if journal is not None:
+            if number > journal.last or self.event_id(journal, number) != event_id:
+                return None
+            known = journal if number >= journal.first - 1 else None
+            return Place(known, number, journal.standing, journal.request)
+        if match[2] == self._life and stream > self._streams:
             return None
-        return Place(journal if number >= journal.first - 1 else None, number, standing, request)
+        return Place(None, number, match[6] == "g", _request(match[6]))
+
+    def _forget_stream(self) -> None:
+        if len(self._journals) >= MOST_STREAMS:
+            known = self._journals.values()
+            ended = next((journal for journal in known if journal.ended_at is not None and not journal.followed), None)
+            if ended is not None:
+                self.close(ended)
 
     def _release(self, size: int) -> None:
         self.taken -= size + OVERHEAD
@@ -253,11 +286,10 @@ def _request_text(request: Id | None) -> str:
 
 
 def _request(written: str) -> Id | None:
+    request: Id | None = None
     if written.startswith("i") and len(written) <= LONGEST_REQUEST:
-        return int(written[1:])
-    if written.startswith("s"):
-        try:
-            return urlsafe_b64decode(written[1:].encode()).decode()
-        except (Base64Error, UnicodeError):
-            return None
-    return None
+        request = int(written[1:])
+    elif written.startswith("s"):
+        with suppress(Base64Error, UnicodeError):
+            request = urlsafe_b64decode(written[1:].encode()).decode()
+    return request if _request_text(request) == written else None

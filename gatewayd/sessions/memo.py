@@ -11,7 +11,7 @@ import msgspec
 
 from gatewayd.auth.keychain import Keychain
 from gatewayd.auth.principal import Principal
-from gatewayd.protocol.jsontext import encode_members, members, string, text
+from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
 
 PURPOSE = "session"
 NONCE = 12
@@ -65,8 +65,7 @@ def shortened(initialize: bytes) -> bytes:
     if len(initialize) <= LONGEST_INITIALIZE:
         return initialize
     params = members(initialize)
-    info = members(params.get("clientInfo", b"{}"))
-    declared = members(params.get("capabilities", b"{}"))
+    info, declared = _object(params.get("clientInfo")), _object(params.get("capabilities"))
     kept = {name: declared[name] for name in CAPABILITIES if name in declared}
     return encode_members(
         {
@@ -77,6 +76,14 @@ def shortened(initialize: bytes) -> bytes:
             ),
         }
     )
+
+
+def _object(raw: bytes | None) -> dict[str, bytes]:
+    """What an object holds; nothing where there is none: what was wrong with it was the upstream's to say."""
+    try:
+        return members(raw or b"{}")
+    except JsonError:
+        return {}
 
 
 def _holder(principal: Principal, path: str) -> str:

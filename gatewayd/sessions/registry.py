@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -29,7 +29,7 @@ log = structlog.get_logger("gatewayd.sessions")
 SWEEP = 5.0
 """Seconds between looks for sessions that have expired."""
 CLOSERS = 64
-"""Upstream sessions that are ended at the same time."""
+"""Sessions that are ended, or moved to another service, at the same time."""
 MOST_ENDED = 100_000
 """Ended sessions that are remembered, so that their ids do not bring them back."""
 
@@ -118,6 +118,8 @@ class Registry:
             if memo is None:
                 return None
             await self._make_room(principal)
+            if memo.nonce in self._ended:  # while room was made
+                return None
             session = self._sessions.get(ident) or self._add(ident, memo, principal, path, reopen(memo))
         if session.principal != principal or session.path != path:
             return None
@@ -132,32 +134,21 @@ class Registry:
 
     async def end_where(self, unwanted: Callable[[Session], bool]) -> None:
         """End all sessions that a predicate picks, for good. All are forgotten at once, and closed many at a time."""
-        limiter = trio.CapacityLimiter(CLOSERS)
-
-        async def close(session: Session) -> None:
-            async with limiter:
-                await session.close()
-
-        async with trio.open_nursery() as nursery:
-            for session in list(self._sessions.values()):
-                if unwanted(session):
-                    self._bury(session)
-                    nursery.start_soon(close, session)
+        ending = [session for session in self._sessions.values() if unwanted(session)]
+        for session in ending:
+            self._bury(session)
+        await _many(session.close for session in ending)
 
     async def move(self, target: Callable[[str], Upstream | None]) -> None:
         """After a reload: have sessions go on with the service that now stands behind their path, if it is another."""
-        for session in list(self._sessions.values()):
-            upstream = target(session.path)
-            if upstream is not None and upstream is not session.upstream and not session.closed:
-                session.upstream.usage.end()
-                upstream.usage.begin()
-                await session.peer.move(upstream)
+        await _many(partial(self._move, session, target) for session in list(self._sessions.values()))
 
     async def suspend(self) -> None:
         """The gateway stops: end what runs, but leave the upstream sessions to the process that comes after."""
-        for session in list(self._sessions.values()):
+        stopping = list(self._sessions.values())
+        for session in stopping:
             self._forget(session)
-            await session.stop()
+        await _many(session.stop for session in stopping)
 
     async def expire(self) -> None:
         """End sessions whose time is over, until cancelled."""
@@ -178,7 +169,7 @@ class Registry:
         now = trio.current_time()
         node = Node("session", f"{path} {principal.id}", parent=self._node, now=now)
         tag = hashlib.sha256(memo.nonce).hexdigest()[:8]
-        store = Store(tag, secrets.token_hex(2), self.life.buffer, self._budget)
+        store = Store(tag, secrets.token_hex(4), self.life.buffer, self._budget)
         created = now - max(0.0, self._clock() - memo.created)
         session = Session(ident, memo, principal, path, peer, store, node, self._nursery, created, now)
         node.__enter__()
@@ -202,6 +193,12 @@ class Registry:
             self._metrics.sessions -= 1
             session.upstream.usage.end()
 
+    async def _move(self, session: Session, target: Callable[[str], Upstream | None]) -> None:
+        upstream = target(session.path)
+        known = self._sessions.get(session.id) is session
+        if known and upstream is not None and upstream is not session.upstream:
+            await session.move(upstream)
+
     def _expired(self, now: float, session: Session) -> bool:
         if now - session.created > self.life.ttl:
             return True
@@ -209,10 +206,14 @@ class Registry:
 
     async def _make_room(self, principal: Principal) -> None:
         """Put idle sessions away until one more fits. Others may take the room while we wait for it."""
-        while not principal.anonymous and self._held[principal] >= self.terms.bounds.principal_sessions:
-            await self._put_away(lambda session: session.principal == principal)
-        while len(self._sessions) >= self.terms.bounds.sessions:
-            await self._put_away(lambda session: True)
+        bounds = self.terms.bounds
+        while True:
+            if not principal.anonymous and self._held[principal] >= bounds.principal_sessions:
+                await self._put_away(lambda session: session.principal == principal)
+            elif len(self._sessions) >= bounds.sessions:
+                await self._put_away(lambda session: True)
+            else:
+                return
 
     async def _put_away(self, candidate: Callable[[Session], bool]) -> None:
         for session in self._sessions.values():
@@ -222,3 +223,16 @@ class Registry:
                 await session.close()
                 return
         raise TooManySessions
+
+
+async def _many(deeds: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Do something for many sessions, `CLOSERS` at a time."""
+    limiter = trio.CapacityLimiter(CLOSERS)
+
+    async def do(deed: Callable[[], Awaitable[None]]) -> None:
+        async with limiter:
+            await deed()
+
+    async with trio.open_nursery() as nursery:
+        for deed in deeds:
+            nursery.start_soon(do, deed)

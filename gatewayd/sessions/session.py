@@ -82,8 +82,13 @@ class Session:
         return not self.calls and (self.standing is None or not self.standing.followed)
 
     def start(self, kind: str, label: str, work: Work) -> None:
-        """Have work done by a task of the session; it is given its own scope, and cancelled when the session ends."""
+        """Have work done by a task of the session; it is given its own scope, and cancelled when the session ends.
+
+        Where the session has ended already the work is cancelled at its first checkpoint, but can clean up.
+        """
         scope, ended = trio.CancelScope(), trio.Event()
+        if self.closed:
+            scope.cancel()
         self._tasks[scope] = ended
         self.nursery.start_soon(self._run, kind, label, work, scope)
 
@@ -132,11 +137,19 @@ class Session:
                 return Notification(message.method, encode_members({**params, "requestId": b"%d" % ours}))
         return None
 
+    async def move(self, upstream: Upstream) -> None:
+        """Go on with another service; calls that run now are still answered by the old one."""
+        self.upstream.usage.end()
+        upstream.usage.begin()
+        await self.peer.move(upstream)
+
     async def close(self) -> None:
         """End everything: calls and streams are cancelled, the upstream session is deleted. Idempotent; bounded."""
         if not self.closed:
-            await self.stop()
-            await self.peer.aclose()
+            try:
+                await self.stop()
+            finally:
+                await self.peer.aclose()
 
     async def stop(self) -> None:
         """End what runs here and leave the upstream session, so that a later process can go on with it."""

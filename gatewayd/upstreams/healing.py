@@ -8,14 +8,16 @@ is never repeated.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections import deque
+from contextlib import suppress
 
 import attrs
 import structlog
 import trio
 
-from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
-from gatewayd.protocol.jsontext import JsonError, members
+from gatewayd.protocol.codes import INTERNAL_ERROR
+from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result
+from gatewayd.protocol.jsontext import JsonError, members, string
 from gatewayd.upstreams.channel import (
     Answer,
     LegacyPeer,
@@ -23,7 +25,6 @@ from gatewayd.upstreams.channel import (
     SessionLost,
     UpstreamBroke,
     UpstreamDied,
-    UpstreamError,
     UpstreamTimedOut,
 )
 from gatewayd.upstreams.service import Caller, Opened, Upstream
@@ -33,10 +34,10 @@ log = structlog.get_logger("gatewayd.upstreams")
 INITIALIZED = Notification("notifications/initialized")
 MOST_SUBSCRIPTIONS = 1000
 """Subscriptions of one session that are remembered."""
+MOST_ASKED = 1000
+"""Questions of one answer of which is remembered where they came from: more than may wait for a client."""
 NOT_REPEATED = "notifications/cancelled"
 """It names a request of the session that was lost."""
-
-Use = Callable[[LegacyPeer], None]
 
 
 @attrs.define(eq=False)
@@ -70,7 +71,8 @@ class HealingPeer:
         self._opening = trio.Lock()
         self._closed = False
         self._level: Request | None = None
-        self._subscriptions: dict[bytes, Request] = {}
+        self._subscriptions: dict[str, Request] = {}
+        self._answers: dict[HealingAnswer, None] = {}
 
     @property
     def session(self) -> str | None:
@@ -80,6 +82,7 @@ class HealingPeer:
     async def request(self, message: Request) -> Answer:
         """See `LegacyPeer.request`. A session that turns out to be lost is opened again, here or in the answer."""
         answer = HealingAnswer(self, message)
+        self._answers[answer] = None
         try:
             await answer.send()
         except BaseException:
@@ -88,15 +91,14 @@ class HealingPeer:
         return answer
 
     async def send(self, message: Notification | Result | Failure) -> None:
-        """See `LegacyPeer.send`. Answers to a session that is lost have nobody left who waits for them."""
-        known = await self.incarnation()
-        try:
-            await known.peer.send(message)
-        except SessionLost:
-            if isinstance(message, Notification) and message.method != NOT_REPEATED:
-                known = await self.incarnation(instead_of=known)
-                if message.method != INITIALIZED.method:
-                    await known.peer.send(message)
+        """See `LegacyPeer.send`. An answer goes to the session that asked; one that is lost waits for none."""
+        if isinstance(message, Notification) and message.method != NOT_REPEATED:
+            await self._notify(message)
+            return
+        known = self._asker(message.id) if isinstance(message, Result | Failure) else self._current
+        if known is not None:
+            with suppress(SessionLost):
+                await known.peer.send(message)
 
     async def listen(self) -> Answer | None:
         """See `LegacyPeer.listen`."""
@@ -115,29 +117,42 @@ class HealingPeer:
             await self._retire(old)
 
     async def aclose(self) -> None:
-        """See `LegacyPeer.aclose`."""
+        """See `LegacyPeer.aclose`. A session that is being opened is closed by who opens it."""
         self._closed = True
-        if self._current is not None:
-            await self._current.peer.aclose()
+        current, self._current = self._current, None
+        if current is not None:
+            await current.peer.aclose()
 
     async def incarnation(self, instead_of: Incarnation | None = None) -> Incarnation:
         """The upstream session to use; a new one where there is none, or only one that is lost.
 
-        All who wait get the same new one. Raises `UpstreamError`; then the next who comes tries again.
+        All who wait get the same new one. Raises `UpstreamError`; then the next who comes tries again. After `aclose`
+        that is `SessionLost`.
         """
         known = self._current
         if known is not None and known is not instead_of:
             return known
         async with self._opening:
-            if self._current is None or self._current is instead_of:
+            while self._current is None or self._current is instead_of:
                 lost, self._current = self._current, None
                 if lost is not None:
                     await self._retire(lost)
-                self._current = Incarnation(await self._open())
+                if self._closed:
+                    raise SessionLost("the session has ended")
+                upstream = self.upstream
+                opened = Incarnation(await self._open(upstream))
+                if self._closed or self.upstream is not upstream:
+                    await self._retire(opened)
+                else:
+                    self._current = opened
             return self._current
 
+    def forget(self, answer: HealingAnswer) -> None:
+        """Nobody reads it any more, nor answers what was asked there."""
+        self._answers.pop(answer, None)
+
     async def release(self, incarnation: Incarnation) -> None:
-        """An answer of that session has been closed."""
+        """An answer does not read from that session any more."""
         incarnation.answers -= 1
         if incarnation.retired and not incarnation.answers:
             await incarnation.peer.aclose()
@@ -152,24 +167,39 @@ class HealingPeer:
             if message.method == "resources/subscribe" and len(self._subscriptions) < MOST_SUBSCRIPTIONS:
                 self._subscriptions[uri] = message
 
+    async def _notify(self, message: Notification) -> None:
+        known = self._current
+        if known is not None:
+            try:
+                await known.peer.send(message)
+                return
+            except SessionLost:
+                pass
+        known = await self.incarnation(instead_of=known)
+        if message.method != INITIALIZED.method:  # which was said when it was opened
+            await known.peer.send(message)
+
+    def _asker(self, ident: Id | None) -> Incarnation | None:
+        """The session that asked this: in one of the running answers, the newest first, or on the standing stream."""
+        asked = (answer.settle(ident) for answer in reversed(self._answers))
+        return next((incarnation for incarnation in asked if incarnation is not None), self._current)
+
     async def _retire(self, incarnation: Incarnation) -> None:
         incarnation.retired = True
         if not incarnation.answers:
             await incarnation.peer.aclose()
 
-    async def _open(self) -> LegacyPeer:
-        if self._closed:
-            raise SessionLost("the session has ended")
-        seconds = self.upstream.service.timeouts.call
+    async def _open(self, upstream: Upstream) -> LegacyPeer:
+        seconds = upstream.service.timeouts.call
         with trio.move_on_after(seconds):
             request = Request(next(self._ids), "initialize", self._initialize.params)
-            opened = await self.upstream.open_legacy(request, self._caller)
+            opened = await upstream.open_legacy(request, self._caller)
             try:
                 await self._restore(opened)
             except BaseException:
                 await opened.peer.aclose()
                 raise
-            log.info("session opened again", service=self.upstream.service.name)
+            log.info("session opened again", service=upstream.service.name)
             return opened.peer
         raise UpstreamTimedOut(f"the service did not open a session again within {seconds:g} seconds")
 
@@ -185,20 +215,29 @@ class HealingPeer:
 class HealingAnswer:
     """An answer that survives the loss of the session as long as nothing was processed. An `Answer`."""
 
-    __slots__ = ("_answer", "_closed", "_healing", "_incarnation", "_lost", "_message", "_resent")
+    __slots__ = ("_answer", "_asked", "_closed", "_healing", "_incarnation", "_losses", "_lost", "_message")
 
     def __init__(self, healing: HealingPeer, message: Request) -> None:
         self._healing = healing
         self._message = message
         self._incarnation: Incarnation | None = None
+        """The session that the request was sent to, from before the sending on."""
         self._answer: Answer | None = None
+        self._asked: deque[Id] = deque(maxlen=MOST_ASKED)
         self._lost: Incarnation | None = None
-        self._resent = False
+        self._losses = 0
         self._closed = False
 
     async def send(self) -> None:
-        """Send the request, again where the session turned out to be lost. Raises `UpstreamError`."""
+        """Send the request unless it was sent, again where the session turned out to be lost. Raises `UpstreamError`.
+
+        A request whose sending was interrupted may have arrived: it is not sent again.
+        """
         while self._answer is None:
+            if self._losses > 1:
+                raise UpstreamBroke("the service forgets its sessions as soon as they are opened")
+            if self._incarnation is not None:
+                raise UpstreamDied("the request was interrupted as it was sent; the outcome is unknown")
             incarnation = await self._healing.incarnation(instead_of=self._lost)
             incarnation.answers += 1
             self._incarnation = incarnation
@@ -220,12 +259,22 @@ class HealingAnswer:
                 continue
             if isinstance(message, Result):
                 self._healing.remember(self._message)
+            elif isinstance(message, Request):
+                self._asked.append(message.id)
             return message
         return None
+
+    def settle(self, ident: Id | None) -> Incarnation | None:
+        """The session where this answer's upstream asked a question of that id, for once; None where it did not."""
+        if ident is None or ident not in self._asked:
+            return None
+        self._asked.remove(ident)
+        return self._incarnation
 
     async def aclose(self) -> None:
         """See `Answer.aclose`."""
         self._closed = True
+        self._healing.forget(self)
         await self._drop()
 
     async def _drop(self) -> None:
@@ -241,10 +290,9 @@ class HealingAnswer:
     async def _lose(self, incarnation: Incarnation) -> None:
         """The session is gone and with it nothing that was done: the request may be sent once more."""
         self._lost = incarnation
+        self._losses += 1
+        self._asked.clear()
         await self._drop()
-        if self._resent:
-            raise UpstreamBroke("the service forgets its sessions as soon as they are opened")
-        self._resent = True
 
 
 async def _ask(peer: LegacyPeer, message: Request) -> Result | Failure:
@@ -253,15 +301,16 @@ async def _ask(peer: LegacyPeer, message: Request) -> Result | Failure:
         while (answered := await answer.receive()) is not None:
             if isinstance(answered, Result | Failure):
                 return answered
-    except SessionLost as error:
-        raise UpstreamError(error.reason, error.detail) from error
+            if isinstance(answered, Request):
+                await peer.send(Failure(answered.id, INTERNAL_ERROR, "no client can be asked now"))
     finally:
         await answer.aclose()
     raise UpstreamDied("the service ended before it answered")
 
 
-def _uri(message: Request) -> bytes:
+def _uri(message: Request) -> str:
+    """The URI of a (un)subscription; empty where it has none, which an upstream does not agree to."""
     try:
-        return members(message.params or b"{}").get("uri", b"")
+        return string(members(message.params or b"{}").get("uri", b"")) or ""
     except JsonError:
-        return b""
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import attrs
 
@@ -38,32 +39,33 @@ async def open_streamable(origin: HttpOrigin, message: Request, fields: Fields) 
     about the era.
     """
     answer = await origin.post(message, fields)
+    opened = False
     try:
         try:
-            return await _read(origin, answer)
-        except UpstreamBroke as error:
-            status = 0 if answer.head is None else answer.head.status
-            if status < 400 or no_verdict(status):
-                raise
-            return Denial(error, status, modern=False)
+            outcome = await _read(origin, answer)
+        finally:
+            await answer.aclose()
+        opened = isinstance(outcome, Opened)
+        return outcome
+    except UpstreamBroke as error:
+        status = 0 if answer.head is None else answer.head.status
+        if status < 400 or no_verdict(status):
+            raise
+        return Denial(error, status, modern=False)
     finally:
-        await answer.aclose()
+        if not opened and answer.head is not None:
+            with suppress(UpstreamBroke):
+                await SessionWire(origin, _session_in(answer.head), None).end()
 
 
 async def _read(origin: HttpOrigin, answer: HttpAnswer) -> Opened | Denial:
     head = await answer.read_head()
     session = _session_in(head)
-    opened = False
-    try:
-        result = await final_answer(answer)
-        if isinstance(result, Failure):
-            return _denial(result, head.status)
-        version = chosen_version(result)
-        opened = True
-        return Opened(HttpLegacyPeer(SessionWire(origin, session, version)), version, result.result)
-    finally:
-        if not opened:
-            await SessionWire(origin, session, None).end()
+    result = await final_answer(answer)
+    if isinstance(result, Failure):
+        return _denial(result, head.status)
+    version = chosen_version(result)
+    return Opened(HttpLegacyPeer(SessionWire(origin, session, version)), version, result.result)
 
 
 def _session_in(head: ResponseHead) -> str | None:

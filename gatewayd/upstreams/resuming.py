@@ -127,5 +127,4 @@ class ResumingAnswer:
         elif isinstance(error, NoStream) and error.status in NO_STREAM:
             self._closed = True
         else:
-            self._wire.lost |= isinstance(error, SessionLost)
             raise error

@@ -64,7 +64,10 @@ class Usage:
 class Upstream(Protocol):
     """A running service. Opened by the daemon, which also closes it when no call uses it any more."""
 
-    usage: Usage
+    @property
+    def usage(self) -> Usage:
+        """Who uses it."""
+        ...
 
     @property
     def service(self) -> Service:

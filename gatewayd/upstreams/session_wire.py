@@ -55,8 +55,8 @@ class SessionWire:
     async def get(self, last: str | None, request_id: Id | None, see: See) -> HttpAnswer:
         """Open the stream of the session, or go on after the event `last`: then of the request that it belonged to.
 
-        Raises `NoStream`, `SessionLost` (which does not make it `lost`: some services say so of event ids as well),
-        and `UpstreamError`.
+        Raises `NoStream`, `SessionLost` and `UpstreamError`. Where there is a `last`, the session may live all the
+        same: some services answer an event id that they do not know as if it was the session.
         """
         self._refuse_if_lost()
         fields = self._fields if last is None else (*self._fields, (b"last-event-id", last.encode()))
@@ -64,7 +64,8 @@ class SessionWire:
         answer = await self._origin.bodiless("GET", fields, in_session=in_session, request_id=request_id, see=see)
         try:
             await _open_stream(answer)
-        except BaseException:
+        except BaseException as error:
+            self.lost |= last is None and isinstance(error, SessionLost)
             await answer.aclose()
             raise
         return answer

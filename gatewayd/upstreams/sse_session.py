@@ -49,6 +49,8 @@ class SseLegacyPeer:
         """Where messages are sent, once the service has told."""
         self._inbox = Inbox(name=service.name, limit=service.max.response, abandon=self._abandon)
         self._unasked = Unasked(self._inbox, service.max.response, mixed=mixed, send=self.send)
+        self._looking = trio.CancelScope()
+        """Reads up to the event that names the endpoint."""
         self._life = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         """None before the session has begun and after it has ended."""
@@ -142,9 +144,10 @@ class SseLegacyPeer:
         if not answer.streaming:
             broke = UpstreamBroke if no_verdict(head.status) else NoEndpoint
             raise broke(f"the service answered with HTTP status {head.status}", "no event stream")
-        while self._messages is None:
-            if await answer.receive() is None and self._messages is None:
-                raise NoEndpoint("the service ended its stream before it named an endpoint")
+        with self._looking:
+            await answer.receive()
+        if self._messages is None:
+            raise NoEndpoint("the service ended its stream before it named an endpoint")
 
     def _see(self, event: Event) -> bool:
         """Take every event: see `answer.See`. The first one names the endpoint."""
@@ -152,6 +155,7 @@ class SseLegacyPeer:
             if event.event != "endpoint":
                 raise NoEndpoint("the service named no endpoint", event.event[:100])
             self._messages = self._origin.at(endpoint_path(self._origin.target, event.data))
+            self._looking.cancel()
         elif event.data and event.event == "message":
             self._inbox.take(event.data)
         return True

@@ -10,7 +10,7 @@ import trio
 from gatewayd.protocol.codes import METHOD_NOT_FOUND
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, encode
 from gatewayd.protocol.versions import MAY_ASK
-from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamError
+from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamError, UpstreamUnreachable
 from gatewayd.upstreams.entry import Lease
 from gatewayd.upstreams.inbox import Call
 from gatewayd.upstreams.mailbox import Mailbox
@@ -123,13 +123,19 @@ class StdioLegacyPeer:
     async def request(self, message: Request) -> Answer:
         """See `LegacyPeer.request`."""
         self._require_process()
-        return await self._lease.connection.request(message, self)
+        try:
+            return await self._lease.connection.request(message, self)
+        except UpstreamUnreachable as error:  # it ended before anything was sent
+            raise SessionLost(error.reason, error.detail) from error
 
     async def send(self, message: Notification | Result | Failure) -> None:
         """See `LegacyPeer.send`. The process has been told once that it is initialized."""
         if not (isinstance(message, Notification) and message.method == "notifications/initialized"):
             self._require_process()
-            await self._lease.connection.send(message)
+            try:
+                await self._lease.connection.send(message)
+            except UpstreamUnreachable as error:
+                raise SessionLost(error.reason, error.detail) from error
 
     async def listen(self) -> Answer | None:
         """See `LegacyPeer.listen`."""
@@ -144,7 +150,7 @@ class StdioLegacyPeer:
         self._lease.release()
 
     def _require_process(self) -> None:
-        """The process was the session: once it has ended the client has to begin a new one, and must be told."""
+        """The process was the session: once it has ended, what it knew of its client is lost."""
         if self._lease.connection.closed:
             raise SessionLost("the process of the session has ended")
 

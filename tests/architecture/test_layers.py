@@ -17,6 +17,7 @@ HOUSE = (
     ("front",),
     ("exchange",),
     ("sessions",),
+    ("bridge",),
     ("upstreams",),
     ("auth",),
     ("observe",),

@@ -102,6 +102,7 @@ async def running_daemon(folder: Path, text: str) -> AsyncIterator[Running]:
     table = compile_file(config, environ=environ).table
     assert table is not None
     with trio.socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        (folder / "notify").unlink(missing_ok=True)  # of the daemon that ran here before
         await manager.bind(str(folder / "notify"))
         notifier = Notifier(str(folder / "notify"))
         daemon = Daemon(Configuration(config, environ), notifier)

@@ -180,7 +180,8 @@ async def test_sessions_survive_a_change_of_keys_and_new_ids_are_sealed_with_the
     def keyed(*keys: str) -> str:
         for key in keys:
             (tmp_path / key).write_text(key * 32)
-        return f"session.keys = [{', '.join(f'{{ file = "{key}" }}' for key in keys)}]\n\n" + text
+        references = ", ".join(f'{{ file = "{key}" }}' for key in keys)
+        return f"session.keys = [{references}]\n\n" + text
 
     async def status(session: str) -> int:
         async with wire.connect(daemon.address) as client:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.support import wire
 from tests.support.counting_server import open_counting_server
@@ -55,15 +56,17 @@ async def test_a_stdio_upstream_is_told_to_cancel(tmp_path: Path) -> None:
         assert counter("cancelled") == counter("cancel_notifications") == 110
 
 
-async def test_a_legacy_client_that_leaves_has_its_call_cancelled_upstream(tmp_path: Path) -> None:
-    """In the legacy eras a lost connection says nothing to the upstream, so the gateway has to."""
+async def test_the_call_of_a_legacy_client_that_stays_away_is_cancelled_upstream(tmp_path: Path) -> None:
+    """In the legacy eras a lost connection is no cancellation. Only a client that does not return gives its call up."""
     async with open_counting_server() as server:
-        config = http_service("web", server.port) + route("/mcp", "web")
+        config = 'session = { resume = "1s" }\n' + http_service("web", server.port) + route("/mcp", "web")
         async with running_gateway(config, tmp_path) as gateway:
             async with wire.connect(gateway.address) as client:
                 session = await wire.open_session(client)
                 await client.send(wire.legacy("tools/call", wire.call("hang"), session=session))
                 await wait_until(lambda: server.script.counters.in_flight == 1)
+            left = trio.current_time()
             await wait_until(lambda: server.script.counters.in_flight == 0)
+            assert trio.current_time() - left > 0.9
             assert server.counters["cancelled"] == server.counters["cancel_notifications"] == 1
             assert server.counters["abandoned"] == 0

@@ -108,6 +108,17 @@ async def running_gateway(
         yield gateway
 
 
+@asynccontextmanager
+async def started_again(gateway: Gateway) -> AsyncIterator[Gateway]:
+    """The daemon that took the place of one which was stopped: same configuration, same ports, same folder."""
+    log = gateway.log.with_suffix(".again.log")
+    around = {"XDG_STATE_HOME": str(gateway.config.parent / "state")}
+    async with running([*DAEMON, "--config", str(gateway.config)], log, around) as process:
+        successor = Gateway(gateway.config, log, gateway.port, gateway.admin_port, process)
+        await _wait_ready(successor)
+        yield successor
+
+
 async def _wait_ready(gateway: Gateway) -> None:
     with trio.move_on_after(PATIENCE):
         while gateway.process.poll() is None:

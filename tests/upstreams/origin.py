@@ -12,12 +12,13 @@ import attrs
 import pytest
 import trio
 
+from gatewayd.protocol.eventstream import encode_event
 from gatewayd.protocol.http1 import encode_request_head
 from gatewayd.protocol.jsonrpc import Failure, Id, Message, Request, Result
 from gatewayd.routes.secret import Secret
 from gatewayd.routes.table import Bounds, HttpTarget, Service, Timeouts
 from gatewayd.upstreams.answer import send
-from gatewayd.upstreams.channel import Answer, UpstreamError
+from gatewayd.upstreams.channel import Answer, Paused, UpstreamError
 from gatewayd.upstreams.http import HttpUpstream
 from gatewayd.upstreams.pool import Pool, PooledConnection
 from tests.support.counting_http import Connection, Incoming, Lost
@@ -49,6 +50,12 @@ def failure(ident: bytes, code: int, data: bytes = b"null") -> bytes:
 def event(message: bytes) -> bytes:
     """An event as one chunk."""
     text = b"data: %b\n\n" % message
+    return b"%x\r\n%b\r\n" % (len(text), text)
+
+
+def numbered(ident: str, message: bytes = b"", retry: int | None = None) -> bytes:
+    """An event with an id, as one chunk; without a message one that only says where the client is."""
+    text = encode_event(message, id=ident, retry=retry)
     return b"%x\r\n%b\r\n" % (len(text), text)
 
 
@@ -186,10 +193,15 @@ CALL = Request(7, "tools/call")
 
 
 async def messages(answer: Answer) -> list[Message]:
-    """All messages of an answer, which is closed."""
-    received: list[Message] = []
+    """All messages of an answer, which is closed; pauses are none."""
+    return [message for message in await everything(answer) if not isinstance(message, Paused)]
+
+
+async def everything(answer: Answer, patience: float = 10.0) -> list[Message | Paused]:
+    """The same with the pauses."""
+    received: list[Message | Paused] = []
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(patience):
             while (message := await answer.receive()) is not None:
                 received.append(message)
     finally:

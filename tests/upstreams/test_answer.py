@@ -15,7 +15,6 @@ from gatewayd.upstreams.channel import (
     UpstreamDied,
     UpstreamError,
     UpstreamTooLarge,
-    UpstreamUnreachable,
 )
 from tests.upstreams.origin import (
     ACCEPTED,

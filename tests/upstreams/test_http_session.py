@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
 from gatewayd.upstreams.channel import SessionLost, UpstreamBroke, UpstreamDied, UpstreamError
 from gatewayd.upstreams.http import HttpUpstream
 from gatewayd.upstreams.http_session import HttpLegacyPeer
+from gatewayd.upstreams.service import Caller
 from gatewayd.upstreams.session_wire import FAREWELL, SessionWire
 from tests.support.counting_http import Incoming
 from tests.upstreams.origin import (
@@ -259,3 +261,66 @@ async def test_saying_goodbye_to_a_service_that_is_gone_does_not_fail() -> None:
 async def test_the_id_of_the_session_is_shown_nowhere() -> None:
     async with open_upstream(Visit.gone) as (upstream, _):
         assert "s-1" not in repr(peer(upstream))
+
+
+USES: dict[str, Callable[[HttpLegacyPeer], Awaitable[object]]] = {
+    "request": lambda session: ask_in(session),
+    "send": lambda session: session.send(Notification("x")),
+    "listen": lambda session: session.listen(),
+}
+
+
+async def ask_in(session: HttpLegacyPeer) -> None:
+    await messages(await session.request(CALL))
+
+
+@pytest.mark.parametrize("first", USES)
+async def test_a_session_that_was_forgotten_is_sent_nothing_more(first: str) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(reply(failure(b"null", -32001), 404))
+
+    async with open_upstream(script) as (upstream, origin):
+        session = peer(upstream)
+        assert session.session == "s-1"
+        for use in (USES[first], *USES.values()):
+            with pytest.raises(SessionLost):
+                await use(session)
+            assert session.session is None
+        await session.aclose()
+        assert len(origin.heard) == 1
+
+
+async def test_calls_that_run_while_their_session_is_forgotten_are_not_cancelled() -> None:
+    async def script(visit: Visit) -> None:
+        request = await visit.hear()
+        if b'"id":7' in request.body:
+            await visit.say(SSE_HEAD + event(NOTE))
+            await visit.gone()
+        await visit.say(reply(b"", 404))
+
+    async with open_upstream(script) as (upstream, origin):
+        session = peer(upstream)
+        running = await session.request(CALL)
+        assert await running.receive() is not None
+        with pytest.raises(SessionLost):
+            await messages(await session.request(Request(8, "tools/list")))
+        await running.aclose()
+        assert len(origin.heard) == 2
+
+
+async def test_a_session_of_an_earlier_process_is_used_as_it_is() -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(reply(result(7)))
+
+    async with open_upstream(script) as (upstream, origin):
+        session = upstream.resume_legacy("s-1", VERSION, Caller("staff:alice"))
+        assert session is not None
+        assert session.session == "s-1"
+        assert origin.heard == []
+        assert await messages(await session.request(CALL)) == [Result(7, b"{}")]
+        assert_in_session(origin.heard[0])
+
+
+async def test_a_service_without_sessions_has_none_to_resume() -> None:
+    async with open_upstream(Visit.gone) as (upstream, _):
+        assert peer(upstream, None).session is None

@@ -1,0 +1,540 @@
+"""What is kept of a session's streams, how clients refer to it, and how little of it there may be."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.protocol.jsonrpc import Id
+from gatewayd.sessions.journal import LAG, MOST_STREAMS, OVERHEAD, Budget, Journal, Place, Store
+
+TAG, LIFE = "0123abcd", "89ef4567"
+PLENTY = 1_000_000
+EVENT = b"x" * 100
+COST = len(EVENT) + OVERHEAD
+
+
+def new_store(most: int = PLENTY, budget: Budget | None = None, tag: str = TAG, life: str = LIFE) -> Store:
+    return Store(tag, life, most, Budget(PLENTY) if budget is None else budget)
+
+
+def fill(journal: Journal, events: int) -> None:
+    for _ in range(events):
+        journal.add(EVENT)
+
+
+async def read(journal: Journal, follower: object, after: int, events: int) -> int:
+    """Carry so many events to the client; returns the number of the last one."""
+    for _ in range(events):
+        event = await journal.next(follower, after)
+        assert event is not None
+        after, _ = event
+        journal.mark_sent(after)
+    return after
+
+
+async def test_events_are_numbered_from_one_and_zero_is_the_place_before_them() -> None:
+    store = new_store()
+    journal = store.open("call")
+    assert (journal.first, journal.last) == (1, 0)
+    assert store.locate(journal.place(0)) == Place(journal, 0, False, "call")
+    assert [store.locate(journal.add(b"%d" % n)) for n in (1, 2)] == [
+        Place(journal, 1, False, "call"),
+        Place(journal, 2, False, "call"),
+    ]
+    follower = journal.follow()
+    assert await journal.next(follower, 0) == (1, b"1")
+    assert await journal.next(follower, 1) == (2, b"2")
+
+
+async def test_no_two_events_of_a_session_have_the_same_id() -> None:
+    store = new_store()
+    streams = [store.open(None, standing=True), store.open(None, standing=True)]
+    streams += [store.open(request) for request in (1, 1, "1", "g", "u", "i1", "", "x" * 100, "y" * 100)]
+    idents = [stream.add(b"") for stream in streams for _ in range(3)] + [stream.place(0) for stream in streams]
+    assert len(set(idents)) == 4 * len(streams)
+
+
+SHORT: tuple[Id, ...] = (
+    0,
+    7,
+    -7,
+    10**61,
+    -(10**61),
+    "",
+    "7",
+    "-",
+    "a-b-c",
+    "\r\ndata: forged\x00",
+    "\N{SNOWMAN}" * 21,
+    "x" * 64,
+)
+LONG: tuple[Id, ...] = (10**63, -(10**63), "x" * 65, "\N{SNOWMAN}" * 22)
+
+
+@pytest.mark.parametrize("request_id", SHORT + LONG)
+async def test_an_event_id_leads_back_to_its_place_whatever_the_request_is_called(request_id: Id) -> None:
+    store = new_store()
+    journal = store.open(request_id)
+    ident = journal.add(EVENT)
+    assert ident.isascii()
+    assert ident.isprintable()
+    assert " " not in ident
+    assert len(ident) < 256
+    assert store.locate(ident) == Place(journal, 1, False, request_id)
+
+
+@pytest.mark.parametrize("request_id", SHORT + LONG)
+async def test_an_id_from_before_a_restart_still_says_whose_answer_is_lost(request_id: Id) -> None:
+    ident = new_store(life="ffffffff").open(request_id).add(EVENT)
+    store = new_store()
+    store.open(request_id).add(EVENT)
+    assert store.locate(ident) == Place(None, 1, False, request_id if request_id in SHORT else None)
+
+
+async def test_the_standing_stream_is_recognised_even_when_it_is_gone() -> None:
+    store = new_store()
+    journal = store.open(None, standing=True)
+    ident = journal.add(EVENT)
+    assert store.locate(ident) == Place(journal, 1, True, None)
+    store.close(journal)
+    assert store.locate(ident) == Place(None, 1, True, None)
+
+
+async def test_an_id_of_another_session_is_none_of_ours() -> None:
+    other = new_store(tag="fedcba98")
+    store = new_store()
+    store.open(1).add(EVENT)
+    assert store.locate(other.open(1).add(EVENT)) is None
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "",
+        "1",
+        "g",
+        f"{TAG}{LIFE}",
+        f"{TAG}{LIFE}-1-1-",
+        f"{TAG}{LIFE}-1-1-g",  # the stream belongs to a request
+        f"{TAG}{LIFE}-1-1-i2",  # to another one
+        f"{TAG}{LIFE}-1-1-i01",
+        f"{TAG}{LIFE}-1-1-u",
+        f"{TAG}{LIFE}-1-1-sMQ==",  # the string "1"
+        f"{TAG}{LIFE}-1-1-i1 ",
+        f"{TAG}{LIFE}-1-1-i1\n",
+        f"{TAG}{LIFE}-1-2-i1",  # comes later
+        f"{TAG}{LIFE}-1--1-i1",
+        f"{TAG}{LIFE}-1-01-i1",
+        f"{TAG}{LIFE}-1-\u0661-i1",  # a digit, but none of ours
+        f"{TAG}{LIFE}-3-1-i1",  # a stream that there has not been
+        f"{TAG}{LIFE}-0-1-i1",
+        f"{TAG}{LIFE}-01-1-i1",
+        f"{TAG}{LIFE}-{'9' * 5000}-1-i1",
+        f"{TAG.upper()}{LIFE}-1-1-i1",
+        f" {TAG}{LIFE}-1-1-i1",
+    ],
+)
+async def test_an_id_that_was_never_given_out_leads_nowhere(forged: str) -> None:
+    store = new_store()
+    store.open(1).add(EVENT)
+    store.open("1").add(EVENT)
+    assert store.locate(forged) is None
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    ["u", "i-0", "i007", "i" + "9" * 64, "i" + "9" * 5000, "sMQ", "sMQ!==", "s/w==", "s_w==", "s\xe9", "s" + "QUFB" * 999],
+)
+async def test_a_request_that_no_id_of_ours_could_name_is_nobody_s(request_text: str) -> None:
+    assert new_store().locate(f"{TAG}00000000-1-1-{request_text}") == Place(None, 1, False, None)
+
+
+async def test_the_oldest_events_of_a_session_make_room_whichever_stream_they_are_of() -> None:
+    store = new_store(most=3 * COST)
+    old, new = store.open("old"), store.open("new")
+    idents = [old.add(EVENT), new.add(EVENT), old.add(EVENT)]
+    assert [stream.first for stream in (old, new)] == [1, 1]
+    new.add(EVENT)
+    assert [stream.first for stream in (old, new)] == [2, 1]
+    assert store.locate(old.place(0)) == Place(None, 0, False, "old")
+    assert store.locate(idents[0]) == Place(old, 1, False, "old")  # what follows it is there
+    new.add(EVENT)
+    assert [stream.first for stream in (old, new)] == [2, 2]
+    assert store.taken == 3 * COST
+
+
+async def test_what_alone_is_too_large_is_not_kept() -> None:
+    budget = Budget(PLENTY)
+    store = new_store(most=COST, budget=budget)
+    journal = store.open(1)
+    ident = journal.add(b"x" * COST)
+    assert (journal.first, journal.last) == (2, 1)
+    assert (store.taken, budget.taken) == (0, 0)
+    assert store.locate(journal.place(0)) == Place(None, 0, False, 1)
+    assert store.locate(ident) == Place(journal, 1, False, 1)
+
+
+async def test_all_sessions_together_keep_no_more_than_the_common_budget() -> None:
+    budget = Budget(4 * COST)
+    stores = [new_store(budget=budget) for _ in range(3)]
+    journals = [store.open(1) for store in stores]
+    for _ in range(10):
+        for journal in journals:
+            journal.add(EVENT)
+            assert budget.taken <= budget.most
+    assert budget.taken == sum(store.taken for store in stores) == 4 * COST
+
+
+async def test_a_smaller_budget_is_kept_from_the_next_event_on() -> None:
+    budget = Budget(PLENTY)
+    journal = new_store(budget=budget).open(1)
+    fill(journal, 10)
+    budget.most = 2 * COST
+    fill(journal, 1)
+    assert budget.taken == 2 * COST
+    assert journal.first == 10
+
+
+async def test_what_is_closed_gives_its_room_back() -> None:
+    budget = Budget(PLENTY)
+    store = new_store(budget=budget)
+    first, second = store.open(1), store.open(2)
+    fill(first, 3)
+    fill(second, 2)
+    store.close(first)
+    store.close(first)
+    assert store.taken == budget.taken == 2 * COST
+    assert store.locate(first.place(3)) == Place(None, 3, False, 1)
+    fill(second, 1)
+    assert second.first == 1
+    store.clear()
+    assert store.taken == budget.taken == 0
+
+
+async def test_what_is_added_to_a_stream_that_is_forgotten_takes_no_room() -> None:
+    budget = Budget(PLENTY)
+    store = new_store(budget=budget)
+    journal = store.open(1)
+    store.clear()
+    late = store.open(2)
+    for stream in (journal, late):
+        assert store.locate(stream.add(EVENT)) == Place(None, 1, False, stream.request)
+        stream.mark_sent(1)
+    assert store.taken == budget.taken == 0
+
+
+async def test_streams_without_end_do_not_pile_up() -> None:
+    store = new_store()
+    running, carried = store.open("running"), store.open("carried")
+    carried.end()
+    carried.follow()
+    ended = [store.open(n) for n in range(MOST_STREAMS - 2)]
+    for journal in ended:
+        journal.end()
+    store.open("one")
+    store.open("more")
+    known = [store.locate(journal.place(0)) for journal in (running, carried, *ended[:3])]
+    assert [place is not None and place.journal is not None for place in known] == [True, True, False, False, True]
+
+
+async def test_where_all_streams_run_one_more_is_no_reason_to_forget_one() -> None:
+    store = new_store()
+    running = [store.open(n) for n in range(MOST_STREAMS + 1)]
+    assert all(store.locate(journal.place(0)) == Place(journal, 0, False, journal.request) for journal in running)
+
+
+async def test_a_connected_client_loses_nothing_however_little_may_be_kept() -> None:
+    budget = Budget(COST)
+    store = new_store(most=COST, budget=budget)
+    journal, other = store.open("carried"), store.open("left alone")
+    follower = journal.follow()
+    fill(journal, 3)
+    fill(other, 3)
+    assert (journal.first, other.first) == (1, 4)
+    after = await read(journal, follower, 0, 3)
+    fill(other, 1)
+    assert await journal.next(follower, after - 1) == (3, EVENT)  # what it asks for last may be asked for again
+    journal.leave(follower)
+    fill(other, 1)
+    assert (journal.first, other.first) == (4, 5)
+    assert store.taken == budget.taken == COST
+
+
+async def test_a_client_that_catches_up_loses_nothing_of_what_it_was_sent_before() -> None:
+    store = new_store(most=4 * COST)
+    journal, other = store.open("carried"), store.open("other")
+    fill(journal, 4)
+    journal.mark_sent(4)
+    follower = journal.follow()
+    fill(other, 4)
+    assert await read(journal, follower, 1, 2) == 3
+    fill(other, 4)
+    assert await journal.next(follower, 3) == (4, EVENT)
+
+
+async def test_who_is_too_far_behind_goes_on_with_what_is_left() -> None:
+    journal = new_store(most=2 * COST).open(1)
+    fill(journal, 5)
+    follower = journal.follow()
+    assert await journal.next(follower, 0) == (4, EVENT)
+
+
+async def test_who_follows_waits_for_what_comes_and_for_the_end() -> None:
+    journal = new_store().open(1)
+    follower = journal.follow()
+    seen: list[tuple[int, bytes] | None] = []
+
+    async def follow() -> None:
+        after = 0
+        while True:
+            seen.append(await journal.next(follower, after))
+            if seen[-1] is None:
+                return
+            after = seen[-1][0]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == []
+        journal.add(b"1")
+        await trio.testing.wait_all_tasks_blocked()
+        assert seen == [(1, b"1")]
+        journal.add(b"2")
+        journal.end()
+        journal.end()
+    assert seen == [(1, b"1"), (2, b"2"), None]
+
+
+async def test_who_waits_for_what_was_not_kept_is_told_of_the_end() -> None:
+    store = new_store(most=COST)
+    journal = store.open(1)
+    journal.add(b"x" * COST)
+    follower = journal.follow()
+    with trio.move_on_after(0) as waited:
+        await journal.next(follower, 0)
+    assert waited.cancelled_caught
+    store.close(journal)
+    assert await journal.next(follower, 0) is None
+
+
+async def test_only_the_last_who_came_follows() -> None:
+    journal = new_store().open(1)
+    first = journal.follow()
+    ended: list[object] = []
+
+    async def follow() -> None:
+        ended.append(await journal.next(first, 0))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        await trio.testing.wait_all_tasks_blocked()
+        second = journal.follow()
+    assert ended == [None]
+    journal.add(EVENT)
+    assert await journal.next(first, 0) is None
+    journal.leave(first)
+    assert journal.followed
+    assert await journal.next(second, 0) == (1, EVENT)
+    journal.leave(second)
+    assert not journal.followed
+    assert await journal.next(second, 0) is None
+
+
+async def test_who_watches_is_told_of_every_change() -> None:
+    journal = new_store().open(1)
+    told: list[bool] = []
+    follower = journal.follow()
+    journal.watch(told.append)
+    journal.leave(follower)
+    journal.leave(follower)
+    journal.follow()
+    assert told == [True, False, True]
+
+
+async def test_a_slow_client_slows_its_upstream() -> None:
+    journal = new_store().open(1)
+    room: list[str] = []
+
+    async def wait_room(name: str) -> None:
+        await journal.wait_room()
+        room.append(name)
+
+    journal.add(b"x" * (LAG + 1))
+    await journal.wait_room()  # nobody is connected: it is the resume window that ends this
+    follower = journal.follow()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_room, "sent")
+        await trio.testing.wait_all_tasks_blocked()
+        assert room == []
+        await read(journal, follower, 0, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert room == ["sent"]
+        journal.add(b"x" * LAG)
+        await journal.wait_room()
+        journal.add(b"x")
+        nursery.start_soon(wait_room, "left")
+        await trio.testing.wait_all_tasks_blocked()
+        assert room == ["sent"]
+        journal.leave(follower)
+    assert room == ["sent", "left"]
+
+
+async def test_where_too_much_is_kept_already_each_message_waits_for_the_one_before() -> None:
+    journal = new_store(most=COST).open(1)
+    follower = journal.follow()
+    fill(journal, 1)
+    await journal.wait_room()
+    fill(journal, 1)
+    with trio.move_on_after(0) as waited:
+        await journal.wait_room()
+    assert waited.cancelled_caught
+    await read(journal, follower, 0, 2)
+    await journal.wait_room()
+
+
+async def test_room_is_counted_right_where_events_are_dropped_before_they_were_sent() -> None:
+    journal = new_store(most=LAG + 2 * OVERHEAD).open(1)
+    for size in (LAG, LAG // 2, LAG // 2):
+        journal.add(b"x" * size)
+    assert journal.first == 2
+    follower = journal.follow()
+    with trio.fail_after(1):
+        await journal.wait_room()
+    await read(journal, follower, 0, 2)
+    journal.add(b"x" * (LAG // 2))
+    with trio.fail_after(1):
+        await journal.wait_room()
+
+
+async def test_what_nobody_comes_back_for_is_forgotten(autojump_clock: trio.testing.MockClock) -> None:
+    store = new_store()
+    running, ended, carried = store.open("running"), store.open("ended"), store.open("carried")
+    fill(running, 2)
+    running.mark_sent(1)
+    fill(ended, 1)
+    ended.end()
+    fill(carried, 1)
+    carried.end()
+    follower = carried.follow()
+    await trio.sleep(10)
+    store.expire(trio.current_time() - 11)
+    assert store.taken == 4 * COST
+    store.expire(trio.current_time() - 9)
+    assert running.first == 2  # the second one was not sent yet
+    assert store.locate(ended.place(1)) == Place(None, 1, False, "ended")
+    assert store.locate(carried.place(1)) == Place(carried, 1, False, "carried")
+    running.mark_sent(2)
+    store.expire(trio.current_time() - 9)
+    assert store.locate(running.place(2)) == Place(running, 2, False, "running")
+    assert store.taken == COST
+    assert await read(carried, follower, 0, 1) == 1
+    carried.leave(follower)
+    store.expire(trio.current_time() - 9)
+    assert store.taken == 0
+    store.expire(trio.current_time())
+
+
+async def test_what_was_sent_is_not_forgotten_before_the_client_who_came_back_for_it_has_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = new_store()
+    journal = store.open(1)
+    fill(journal, 2)
+    journal.mark_sent(2)
+    follower = journal.follow()
+    await trio.sleep(10)
+    store.expire(trio.current_time() - 9)
+    assert await journal.next(follower, 0) == (1, EVENT)
+    assert await journal.next(follower, 1) == (2, EVENT)
+    store.expire(trio.current_time() - 9)
+    assert journal.first == 2
+
+
+class Client:
+    """A client that asks for what follows the last event that it saw, over connections that break."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        self._store = store
+        self._journal = journal
+        self._follower: object | None = None
+        self._after = 0
+        self._last = journal.place(0)
+        self.seen: list[bytes] = []
+        self.lost = False
+
+    def come_back(self) -> None:
+        """On a new connection."""
+        self.leave()
+        place = self._store.locate(self._last)
+        assert place is not None
+        self.lost = place.journal is None
+        if place.journal is not None:
+            self._after = place.number
+            self._follower = place.journal.follow()
+
+    def leave(self) -> None:
+        """The connection is lost."""
+        if self._follower is not None:
+            self._journal.leave(self._follower)
+            self._follower = None
+
+    async def read(self, *, arrives: bool) -> None:
+        """One event is written, and arrives, or is what the connection breaks in."""
+        if self._follower is None or self._after == self._journal.last:
+            return
+        event = await self._journal.next(self._follower, self._after)
+        assert event is not None
+        self._after, message = event
+        self._journal.mark_sent(self._after)
+        if arrives:
+            self._last = self._journal.place(self._after)
+            self.seen.append(message)
+        else:
+            self.leave()
+
+
+DEEDS = st.one_of(
+    st.tuples(st.sampled_from(["add", "other"]), st.integers(0, 400)),
+    st.tuples(st.sampled_from(["read", "break", "come back", "leave", "expire"]), st.just(0)),
+)
+
+
+@given(st.lists(DEEDS, max_size=60), st.integers(0, 3000), st.integers(0, 3000))
+def test_a_client_that_comes_back_sees_every_event_once_and_in_order_or_is_told_that_some_are_lost(
+    deeds: list[tuple[str, int]], most: int, common: int
+) -> None:
+    trio.run(play, deeds, most, common, clock=trio.testing.MockClock())
+
+
+async def play(deeds: list[tuple[str, int]], most: int, common: int) -> None:
+    budget = Budget(common)
+    store = new_store(most, budget)
+    journal, other = store.open("mine"), store.open("other")
+    client, said = Client(store, journal), list[bytes]()
+    for deed, size in deeds:
+        match deed:
+            case "add":
+                said.append(b"%d" % len(said) + b" " * size)
+                journal.add(said[-1])
+            case "other":
+                other.add(b" " * size)
+            case "come back":
+                client.come_back()
+            case "leave":
+                client.leave()
+            case "expire":
+                store.expire(trio.current_time() + 1)
+            case _:
+                await client.read(arrives=deed == "read")
+        assert client.seen == said[: len(client.seen)]
+        assert budget.taken == store.taken >= 0
+        assert journal.held or store.taken <= min(most, common)
+    client.come_back()
+    while not client.lost and len(client.seen) < len(said):
+        await client.read(arrives=True)
+    store.clear()
+    assert store.taken == budget.taken == 0
