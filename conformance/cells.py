@@ -76,8 +76,8 @@ async def endpoint(cell: Cell, transport: Transport, folder: Path, source: Path 
 async def warm(url: str) -> None:
     """Make a call for a client that can be asked.
 
-    The suite gives the first such call 600 ms to be answered. If the upstream is legacy it has a process of its own, for
-    capabilities are told but once, and Python takes longer than that to start one.
+    The suite gives the first such call 600 ms to be answered. If the upstream is legacy it has a process of its own,
+    for capabilities are told but once, and Python takes longer than that to start one.
     """
     address = urlsplit(url)
     assert address.hostname is not None

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from gatewayd.auth.keychain import Keychain
-from gatewayd.bridge.legacy_client import open_modern_peer
+from gatewayd.bridge.legacy_client import open_modern_peer, tools_of
 from gatewayd.bridge.modern_client import ModernClients, open_modern_clients
 from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.jsonrpc import Request
@@ -29,6 +29,7 @@ class BridgedService:
         self.inner = inner
         self._modern = modern
         self._ids = ids
+        self._tools = tools_of(inner)
         self._no_sessions_until = -1.0
 
     @property
@@ -61,7 +62,7 @@ class BridgedService:
                 return await self.inner.open_legacy(message, caller)
             except WrongEra:
                 self._no_sessions_until = trio.current_time() + NO_SESSIONS
-        return await open_modern_peer(self.inner, message, caller, self._ids)
+        return await open_modern_peer(self.inner, message, caller, self._ids, self._tools)
 
     def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
         """See `Upstream.resume_legacy`."""

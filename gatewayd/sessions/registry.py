@@ -206,11 +206,10 @@ class Registry:
 
     async def _make_room(self, principal: Principal) -> None:
         """Put idle sessions away until one more fits. Others may take the room while we wait for it."""
-        bounds = self.terms.bounds
         while True:
-            if not principal.anonymous and self._held[principal] >= bounds.principal_sessions:
+            if not principal.anonymous and self._held[principal] >= self.terms.bounds.principal_sessions:
                 await self._put_away(lambda session: session.principal == principal)
-            elif len(self._sessions) >= bounds.sessions:
+            elif len(self._sessions) >= self.terms.bounds.sessions:
                 await self._put_away(lambda session: True)
             else:
                 return

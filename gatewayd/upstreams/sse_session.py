@@ -83,7 +83,7 @@ class SseLegacyPeer:
         try:
             await posted.read_acknowledgement()
         except SessionLost:
-            self._life.cancel()
+            self._close("the service does not know the session any more")
             raise
         finally:
             await posted.aclose()
@@ -96,7 +96,7 @@ class SseLegacyPeer:
 
     async def aclose(self) -> None:
         """See `LegacyPeer.aclose`: the stream is closed."""
-        self._life.cancel()
+        self._close("it was closed")
         with trio.move_on_after(FAREWELL, shield=True):
             await self._ended.wait()
 
@@ -118,9 +118,11 @@ class SseLegacyPeer:
                     nursery.cancel_scope.cancel()
         finally:
             self._end("it was closed")
-            self._ended.set()
-            if answer is not None:
-                await answer.aclose()
+            try:
+                if answer is not None:
+                    await answer.aclose()
+            finally:
+                self._ended.set()
 
     async def give_up(self, call: Call) -> None:
         """Forget a call, and tell the service, unless it is over. `initialize` must not be cancelled."""
@@ -170,6 +172,11 @@ class SseLegacyPeer:
         finally:
             self._end(why)
 
+    def _close(self, why: str) -> None:
+        """Take no more requests from now on, and have the stream closed."""
+        self._end(why)
+        self._life.cancel()
+
     def _end(self, why: str) -> None:
         self._nursery = None
         self._inbox.close(UpstreamDied("the stream of the session ended; the outcome is unknown", why))
@@ -183,7 +190,7 @@ class SseLegacyPeer:
             if self._inbox.forget(answer.call):
                 answer.call.mailbox.close(error)
             if isinstance(error, SessionLost):
-                self._life.cancel()
+                self._close(error.reason)
         finally:
             await posted.aclose()
 

@@ -95,7 +95,7 @@ def test_capabilities_are_what_both_declared_and_bridgeable(declared: Any, bridg
 
 def test_clients_that_can_do_the_same_are_the_same() -> None:
     one = {"roots": {"listChanged": True}, "elicitation": {"form": {"x": 1}}}
-    other = {"elicitation": {}, "tasks": {}, "roots": {}}
+    other: dict[str, Any] = {"elicitation": {}, "tasks": {}, "roots": {}}
     assert bridgeable(dumped(one)) == bridgeable(dumped(other))
     assert bridgeable(b"[]") == b"{}"
 

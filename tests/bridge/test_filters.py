@@ -36,8 +36,9 @@ def test_what_cannot_be_read(wrong: Any) -> None:
 
 
 def test_tasks_take_the_extension_and_are_never_honoured() -> None:
-    extension = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
-    for undeclared in ({}, {"extensions": {}}, {"extensions": 3}):
+    extension: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+    none: dict[str, Any] = {}
+    for undeclared in (none, {"extensions": none}, {"extensions": 3}):
         with pytest.raises(RpcError) as refused:
             listened({"taskIds": ["t"]}, undeclared)
         assert (refused.value.code, refused.value.status) == (MISSING_CLIENT_CAPABILITY, 400)

@@ -138,7 +138,7 @@ async def test_neither_progress_nor_logs_for_who_did_not_ask(autojump_clock: obj
     async with open_house() as house:
         answer = await house.ask("tools/call", CALL)
         asked = await house.upstream.next()
-        asked.say(log("emergency"), Notification("notifications/progress", b'{"progressToken":%d}' % asked.message.id))
+        asked.say(log("emergency"), Notification("notifications/progress", dumped({"progressToken": asked.message.id})))
         asked.finish()
         assert await final(answer) == COMPLETE
         await answer.aclose()

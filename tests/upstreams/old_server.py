@@ -13,7 +13,7 @@ import trio
 from gatewayd.protocol.eventstream import encode_event
 from gatewayd.upstreams.http import HttpUpstream
 from tests.support.counting_http import Incoming, Lost
-from tests.upstreams.origin import ACCEPTED, SSE_HEAD, Origin, Visit, open_upstream, reply
+from tests.upstreams.origin import ACCEPTED, LAST_CHUNK, SSE_HEAD, Origin, Visit, open_upstream, reply
 
 Json = dict[str, Any]
 NO_POST = reply(b"", 405, "text/plain")
@@ -82,7 +82,8 @@ class OldServer:
         self.streams.append(visit)
         try:
             await visit.say(self.opening)
-            await visit.gone()
+            if not self.opening.endswith(LAST_CHUNK):
+                await visit.gone()
         finally:
             self.streams.remove(visit)
 
