@@ -125,6 +125,8 @@ class Legacy:
         """Late and repeated answers are normal after a cancellation: they are accepted and go nowhere."""
         answer = session.answered(message)
         if answer is not None:
+            for running in session.calls.values():
+                running.questions_changed()
             await session.peer.send(answer)
 
 

@@ -7,6 +7,8 @@ under its session for the resume window, and what it says is kept for the client
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Callable
 from functools import partial
 
 import attrs
@@ -24,6 +26,8 @@ from gatewayd.sessions.registry import Registry
 from gatewayd.sessions.session import Session
 from gatewayd.upstreams.channel import Answer, Paused, UpstreamDied, UpstreamError
 
+PERSON = 600.0
+"""Seconds for the client's answer to a question: people have to find it first."""
 PRIMED = "2025-11-25"
 """The revision whose clients understand an event without data, and come back when they are asked to."""
 
@@ -40,6 +44,8 @@ class Pending:
     """Of the session's task, once the connection is gone."""
     cancelled: bool = False
     """Whether the client does not want the answer any more."""
+    _asking: bool = False
+    _window: Callable[[], None] | None = None
 
     @property
     def unfinished(self) -> bool:
@@ -54,6 +60,31 @@ class Pending:
             self.call.end("cancelled by client")
         else:
             self.scope.cancel()
+
+    def questions_changed(self) -> None:
+        """See `RunningCall.questions_changed`: a person gets longer than a service."""
+        asking = self.session.asks_during(self.hop.our_id)
+        if asking != self._asking:
+            self._asking = asking
+            patience = PERSON if asking else self.session.upstream.service.timeouts.call
+            self.call.set_deadline(trio.current_time() + patience)
+            if self._window is not None:
+                self._window()
+
+    def go_on(self, scope: trio.CancelScope, resume: float) -> None:
+        """From here on a task of the session reads the answer, until the client was away for `resume` seconds."""
+        journal, self.scope = self.call.reply.journal, scope
+        left = trio.current_time()
+
+        def carried(by_client: bool) -> None:
+            nonlocal left
+            left = math.inf if by_client else min(left, trio.current_time())
+            scope.deadline = min(self.call.deadline, left + resume)
+
+        self._window = lambda: carried(journal is not None and journal.followed)
+        if journal is not None:
+            journal.watch(carried)
+        self._window()
 
     def replaced(self) -> None:
         """See `RunningCall.replaced`."""
@@ -88,7 +119,7 @@ class LegacyCalls:
         session.calls[message.id] = pending
         try:
             pending.answer = await session.peer.request(request)
-            return await relay(call, hop, pending.answer, lambda early: translate(session, early, hop, self._ids))
+            return await relay(call, hop, pending.answer, partial(self._translate, pending))
         except trio.BrokenResourceError:
             call.end("disconnected")
             raise
@@ -100,16 +131,8 @@ class LegacyCalls:
 
     async def _go_on(self, pending: Pending, scope: trio.CancelScope) -> None:
         """Read an answer to its end for a client that may come back: the work of a session's task."""
-        call, journal = pending.call, pending.call.reply.journal
-        pending.scope = scope
-        window = trio.current_time() + self._registry.life.resume
-
-        def carried(by_client: bool) -> None:
-            scope.deadline = call.deadline if by_client else min(call.deadline, window)
-
-        carried(by_client=False)
-        if journal is not None:
-            journal.watch(carried)
+        journal = pending.call.reply.journal
+        pending.go_on(scope, self._registry.life.resume)
         try:
             final = await self._read(pending, journal)
             if journal is not None:
@@ -120,6 +143,11 @@ class LegacyCalls:
                 _end_early(pending, journal)
             await _finish(pending)
 
+    async def _translate(self, pending: Pending, message: Notification | Request) -> Notification | Request | None:
+        shown = await translate(pending.session, message, pending.hop, self._ids)
+        pending.questions_changed()
+        return shown
+
     async def _read(self, pending: Pending, journal: Journal | None) -> Result | Failure:
         assert pending.answer is not None
         try:
@@ -128,7 +156,7 @@ class LegacyCalls:
                     return pending.hop.final(message)
                 if isinstance(message, Paused):
                     continue
-                shown = await translate(pending.session, message, pending.hop, self._ids)
+                shown = await self._translate(pending, message)
                 if shown is not None and journal is not None:
                     await journal.wait_room()
                     journal.add(encode(shown))

@@ -10,7 +10,7 @@ import trio
 from gatewayd.exchange.call import Call
 from gatewayd.exchange.hop import modern_hop
 from gatewayd.exchange.relay import relay
-from gatewayd.exchange.revisions import offer_all
+from gatewayd.exchange.revisions import complete, offer_all
 from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import HEADER_MISMATCH, INVALID_REQUEST
 from gatewayd.protocol.envelope import check_modern
@@ -52,7 +52,7 @@ async def serve_modern(call: Call, message: Message, ids: itertools.count[int]) 
                 raise UpstreamBroke("the service sent a request, which this protocol version does not allow")
             return hop.notification(message)
 
-        return await relay(call, hop, answer, translate, offer_all if message.method == DISCOVER else None)
+        return await relay(call, hop, answer, translate, offer_all if message.method == DISCOVER else complete)
     finally:
         await answer.aclose()
 

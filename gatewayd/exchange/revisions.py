@@ -6,13 +6,26 @@ from gatewayd.protocol.jsonrpc import Failure, Request, Result
 from gatewayd.protocol.jsontext import encode_members, members, string, text
 from gatewayd.protocol.versions import LEGACY, SUPPORTED
 
+_USUAL = b'{"resultType":"complete"'
+"""How most results begin; the others are looked into."""
+
 
 def offer_all(answer: Result | Failure) -> Result | Failure:
     """A discover result that lists the gateway's own revisions: what the service lacks, the bridge makes up for."""
     if isinstance(answer, Failure):
         return answer
     offered = b"[%b]" % b",".join(map(text, SUPPORTED))
-    return Result(answer.id, encode_members({**members(answer.result), "supportedVersions": offered}))
+    return complete(Result(answer.id, encode_members({**members(answer.result), "supportedVersions": offered})))
+
+
+def complete(answer: Result | Failure) -> Result | Failure:
+    """A modern result that says which kind it is: what servers leave out means `complete` (MCP 2026-07-28)."""
+    if isinstance(answer, Failure) or answer.result.startswith(_USUAL):
+        return answer
+    parts = members(answer.result)
+    if "resultType" in parts:
+        return answer
+    return Result(answer.id, encode_members({"resultType": b'"complete"', **parts}))
 
 
 def asked_version(request: Request) -> str | None:

@@ -129,6 +129,7 @@ class Journal:
         """Carry it no longer."""
         if self._follower is follower:
             self._follower = None
+            self._store.make_room()
             self._tell()
 
     def watch(self, watch: Callable[[bool], None]) -> None:
@@ -143,6 +144,9 @@ class Journal:
         """
         while self._follower is follower:
             self._given = after
+            if after > self.sent:  # so the client says
+                self.mark_sent(after)
+            self._store.make_room()
             if after < self.last:
                 number = max(after + 1, self.first)
                 if number <= self.last:
@@ -230,6 +234,10 @@ class Store:
         self._order.append(journal)
         self.taken += size + OVERHEAD
         self._budget.taken += size + OVERHEAD
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Forget the oldest events until no more is kept than may be, or only what connections still have to carry."""
         while self.crowded and (oldest := next((other for other in self._order if not other.held), None)) is not None:
             self._order.remove(oldest)
             self._release(oldest.drop_oldest())

@@ -34,6 +34,10 @@ class RunningCall(Protocol):
         """The client sent `notifications/cancelled`."""
         ...
 
+    def questions_changed(self) -> None:
+        """The client was asked something, or has answered."""
+        ...
+
     def replaced(self) -> None:
         """The client came back for its answer on another connection."""
         ...
@@ -102,6 +106,10 @@ class Session:
         ident = next(ids)
         self._asked[ident] = (request.id, call)
         return Request(ident, request.method, request.params)
+
+    def asks_during(self, call: int) -> bool:
+        """Whether the client has still to answer something that was asked during that call of ours."""
+        return any(cause == call for _, cause in self._asked.values())
 
     def answered(self, message: Result | Failure) -> Result | Failure | None:
         """The client's answer under the upstream's id; None when it was not asked, or has answered already."""

@@ -239,13 +239,9 @@ async def test_an_error_of_the_upstream_is_passed_on(gateway: InProcess, autojum
     assert (reply.status, reply.json()["error"]) == (400, {"code": -32602, "message": "no such tool"})
 
 
-@pytest.mark.parametrize("opening", [False, True])
-async def test_the_other_era_is_refused_until_it_is_bridged(opening: bool, autojump_clock: MockClock) -> None:
-    request = wire.initialize() if opening else raw(call())
-    async with open_counting_server(eras="modern" if opening else "legacy") as server:
+async def test_a_service_of_the_other_era_serves_just_the_same(autojump_clock: MockClock) -> None:
+    async with open_counting_server(eras="legacy") as server:
         async with open_gateway(simple_table(server.port)) as gateway, gateway.connect_http1() as client:
-            reply = await client.ask(request)
-        error = reply.json()["error"]
-        assert (reply.status, error["code"]) == (400, -32022)
-        assert error["data"]["supported"]
-        assert server.counters["started"] == 0
+            reply = await client.ask(raw(call()))
+        assert (reply.status, reply.json()["result"]["resultType"]) == (200, "complete")
+        assert server.counters["started"] == 1

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from gatewayd.exchange.revisions import asked_version, offer_all, offer_known
+from gatewayd.exchange.revisions import asked_version, complete, offer_all, offer_known
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
 from gatewayd.protocol.jsontext import JsonError
 from gatewayd.protocol.versions import LEGACY, SUPPORTED
@@ -18,7 +18,24 @@ def test_discovery_lists_what_the_gateway_speaks_the_newest_first(offered: objec
     shown = offer_all(Result(7, raw))
     assert isinstance(shown, Result)
     assert shown.id == 7
-    assert json.loads(shown.result) == {"supportedVersions": list(SUPPORTED), "capabilities": {"x": 1}}
+    said = {"resultType": "complete", "supportedVersions": list(SUPPORTED), "capabilities": {"x": 1}}
+    assert json.loads(shown.result) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"resultType": "complete", "a": 1}, {"resultType": "complete", "a": 1}),
+        ({"a": 1, "resultType": "input_required"}, {"a": 1, "resultType": "input_required"}),
+        ({"a": {"resultType": "x"}}, {"resultType": "complete", "a": {"resultType": "x"}}),
+        ({}, {"resultType": "complete"}),
+    ],
+)
+def test_a_result_that_does_not_say_what_it_is_is_complete(said: object, shown: object) -> None:
+    completed = complete(Result(7, json.dumps(said).encode()))
+    assert isinstance(completed, Result)
+    assert json.loads(completed.result) == shown
+    assert complete(Failure(7, -32601, "no")) == Failure(7, -32601, "no")
 
 
 def test_a_failed_discovery_stays_as_it_is() -> None:

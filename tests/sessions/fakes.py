@@ -88,6 +88,9 @@ class Running:
     def cancel(self) -> None:
         self.told.append("cancel")
 
+    def questions_changed(self) -> None:
+        self.told.append("questions changed")
+
     def replaced(self) -> None:
         self.told.append("replaced")
 

@@ -147,7 +147,19 @@ async def test_an_id_that_was_never_given_out_leads_nowhere(forged: str) -> None
 
 @pytest.mark.parametrize(
     "request_text",
-    ["u", "i-0", "i007", "i" + "9" * 64, "i" + "9" * 5000, "sMQ", "sMQ!==", "s/w==", "s_w==", "s\xe9", "s" + "QUFB" * 999],
+    [
+        "u",
+        "i-0",
+        "i007",
+        "i" + "9" * 64,
+        "i" + "9" * 5000,
+        "sMQ",
+        "sMQ!==",
+        "s/w==",
+        "s_w==",
+        "s\xe9",
+        "s" + "QUFB" * 999,
+    ],
 )
 async def test_a_request_that_no_id_of_ours_could_name_is_nobody_s(request_text: str) -> None:
     assert new_store().locate(f"{TAG}00000000-1-1-{request_text}") == Place(None, 1, False, None)
@@ -381,6 +393,16 @@ async def test_a_slow_client_slows_its_upstream() -> None:
         assert room == ["sent"]
         journal.leave(follower)
     assert room == ["sent", "left"]
+
+
+async def test_a_client_that_claims_to_have_seen_more_than_it_was_sent_holds_nobody_up() -> None:
+    journal = new_store().open(1)
+    journal.add(b"x" * (LAG + 1))
+    follower = journal.follow()
+    with trio.move_on_after(0):
+        await journal.next(follower, 1)
+    with trio.fail_after(1):
+        await journal.wait_room()
 
 
 async def test_where_too_much_is_kept_already_each_message_waits_for_the_one_before() -> None:

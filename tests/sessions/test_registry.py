@@ -312,9 +312,7 @@ async def test_rotated_keys_open_old_ids_and_seal_new_ones(house: Houses) -> Non
     assert await house().find(await h.open()) is None
 
 
-async def test_a_session_that_has_ended_never_comes_back(
-    house: Houses, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_session_that_has_ended_never_comes_back(house: Houses, autojump_clock: trio.testing.MockClock) -> None:
     h = house(idle=10.0)
     deleted, revoked, expired = [await h.open() for _ in range(3)]
     await h.registry.end(deleted)

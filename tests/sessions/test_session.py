@@ -24,7 +24,9 @@ def withdrawal(ident: bytes) -> Notification:
 
 
 @pytest.mark.parametrize("theirs", [7, "7", "ask-1", 0, -1])
-async def test_a_question_reaches_the_client_under_an_id_of_ours_and_its_answer_goes_back(house: Houses, theirs: Id) -> None:
+async def test_a_question_reaches_the_client_under_an_id_of_ours_and_its_answer_goes_back(
+    house: Houses, theirs: Id
+) -> None:
     session = await house().open()
     ids = itertools.count(100)
     assert session.ask(question(theirs), ids) == Request(100, "elicitation/create", b'{"message":"?"}')
@@ -73,7 +75,9 @@ async def test_too_many_questions_are_not_asked_until_one_is_answered(house: Hou
 
 
 @pytest.mark.parametrize(("theirs", "raw"), [(7, b"7"), ("7", b'"7"'), ("ask-1", b'"ask-1"')])
-async def test_a_withdrawn_question_is_withdrawn_under_the_id_that_the_client_knows(house: Houses, theirs: Id, raw: bytes) -> None:
+async def test_a_withdrawn_question_is_withdrawn_under_the_id_that_the_client_knows(
+    house: Houses, theirs: Id, raw: bytes
+) -> None:
     session = await house().open()
     session.ask(question(theirs), itertools.count(5))
     withdrawn = session.withdrawn(withdrawal(raw))

@@ -118,7 +118,11 @@ class Connection:
 
     async def event(self, message: Any) -> None:
         """Send one message of the event stream."""
-        await self._send(_chunk(b"event: message\ndata: " + json.dumps(message).encode() + b"\n\n"))
+        await self.raw_event(b"event: message\ndata: " + json.dumps(message).encode() + b"\n\n")
+
+    async def raw_event(self, lines: bytes) -> None:
+        """Send an event as it is written here."""
+        await self._send(_chunk(lines))
 
     async def end_stream(self) -> None:
         """End the event stream; the connection stays."""

@@ -18,6 +18,7 @@ import trio
 import trio.testing
 
 from gatewayd.auth.keychain import Keychain
+from gatewayd.bridge.service import BridgedService
 from gatewayd.daemon.generation import provision
 from gatewayd.daemon.services import Services
 from gatewayd.exchange.exchange import Exchange
@@ -29,6 +30,7 @@ from gatewayd.protocol.versions import REQUESTS
 from gatewayd.routes.table import Gateway, HttpTarget, Listen, Route, Service, Table, Tls
 from gatewayd.sessions.registry import Registry, Terms
 from gatewayd.upstreams.http import HttpUpstream
+from gatewayd.upstreams.service import Upstream
 from tests.support.certificate import Certificate
 from tests.support.http2 import Http2Client
 from tests.support.wire import WireClient
@@ -100,6 +102,7 @@ class InProcess:
     def upstream(self, service: str = "web") -> HttpUpstream:
         """A running service over HTTP."""
         found = next(plan.upstream for plan in self.exchange.plans.routes.values() if plan.route.service == service)
+        found = unbridged(found)
         assert isinstance(found, HttpUpstream)
         return found
 
@@ -183,10 +186,15 @@ class InProcess:
         assert self.root.count() == self.at_rest()
         assert self.metrics.sessions == len(self.registry)
         for plan in self.exchange.plans.routes.values():
-            upstream = plan.upstream
+            upstream = unbridged(plan.upstream)
             assert upstream.usage.count == len(self.registry)
             if isinstance(upstream, HttpUpstream):
                 assert upstream.pool.open == upstream.pool.idle
+
+
+def unbridged(upstream: Upstream) -> Upstream:
+    """The service itself."""
+    return upstream.inner if isinstance(upstream, BridgedService) else upstream
 
 
 def simple_table(port: int, gateway: Gateway | None = None, service: Service | None = None) -> Table:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -79,6 +79,17 @@ def legacy(
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
     """A legacy request; a notification with `id=None`; an answer with `method=None` and a `result`."""
+    return post(legacy_message(method, params, id=id, result=result), session=session, path=path, headers=headers)
+
+
+def legacy_message(
+    method: str | None,
+    params: Json | None = None,
+    *,
+    id: int | str | None = 1,  # noqa: A002 - the protocol's own word
+    result: Json | None = None,
+) -> Json:
+    """The message of a `legacy` request alone, for batches."""
     message: Json = {"jsonrpc": "2.0"}
     if id is not None:
         message["id"] = id
@@ -88,14 +99,29 @@ def legacy(
         message["params"] = params
     if result is not None:
         message["result"] = result
-    return http_request(
-        "POST", path, _POST | _session(session) | dict(headers or {}), json.dumps(message, separators=_COMPACT).encode()
-    )
+    return message
 
 
-def initialize(path: str = "/mcp", capabilities: Json | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+def post(
+    body: Json | list[Json],
+    *,
+    session: str | None = None,
+    path: str = "/mcp",
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """A POST of anything, in a session or none."""
+    lines = _POST | _session(session) | dict(headers or {})
+    return http_request("POST", path, lines, json.dumps(body, separators=_COMPACT).encode())
+
+
+def initialize(
+    path: str = "/mcp",
+    capabilities: Json | None = None,
+    headers: Mapping[str, str] | None = None,
+    version: str = LEGACY,
+) -> bytes:
     """The first request of a legacy client."""
-    params = {"protocolVersion": LEGACY, "capabilities": capabilities or {}, "clientInfo": CLIENT}
+    params = {"protocolVersion": version, "capabilities": capabilities or {}, "clientInfo": CLIENT}
     return legacy("initialize", params, path=path, headers=headers)
 
 
@@ -108,6 +134,17 @@ def get_stream(session: str, path: str = "/mcp", headers: Mapping[str, str] | No
 def call(name: str, **arguments: Any) -> Json:
     """The params of `tools/call`."""
     return {"name": name, "arguments": arguments}
+
+
+@attrs.frozen
+class Frame:
+    """One event of an event stream, with everything that it carried."""
+
+    data: Json | str | None
+    """The message; text where it is none; None where there is no data."""
+    id: str | None = None
+    retry: int | None = None
+    event: str | None = None
 
 
 @attrs.define
@@ -158,6 +195,7 @@ class WireClient:
         self.host = host
         self._feed = _Feed()
         self._events: deque[Json] = deque()
+        self._frames: deque[Frame] = deque()
         self._partial = b""
 
     async def send(self, data: bytes) -> None:
@@ -207,6 +245,26 @@ class WireClient:
             self._events.extend(split_events(whole + separator))
         return self._events.popleft()
 
+    async def frames(self) -> list[Frame]:
+        """The events of an event stream to its end; comments are skipped. Not to be mixed with `event`."""
+        frames: list[Frame] = []
+        while (frame := await self.frame()) is not None:
+            frames.append(frame)
+        return frames
+
+    async def frame(self) -> Frame | None:
+        """The next event; None at the end of the stream. Not to be mixed with `event`."""
+        while not self._frames:
+            part = await self._part()
+            if part is None:
+                self._partial = b""
+                return None
+            assert isinstance(part, bytes), part
+            text = (self._partial + part).replace(b"\r\n", b"\n")
+            whole, separator, self._partial = text.rpartition(b"\n\n")
+            self._frames.extend(split_frames(whole + separator))
+        return self._frames.popleft()
+
     async def closed(self) -> bool:
         """Wait for whatever comes next: whether that is the end of the connection."""
         try:
@@ -230,9 +288,11 @@ async def connect(address: Address) -> AsyncIterator[WireClient]:
         yield WireClient(stream, f"{address[0]}:{address[1]}")
 
 
-async def open_session(client: WireClient, path: str = "/mcp", capabilities: Json | None = None) -> str:
+async def open_session(
+    client: WireClient, path: str = "/mcp", capabilities: Json | None = None, version: str = LEGACY
+) -> str:
     """The handshake of a legacy client: the session id."""
-    reply = await client.ask(initialize(path, capabilities))
+    reply = await client.ask(initialize(path, capabilities, version=version))
     assert reply.status == 200, reply
     session = reply.headers["mcp-session-id"]
     accepted = await client.ask(legacy("notifications/initialized", id=None, session=session, path=path))
@@ -248,6 +308,24 @@ def split_events(text: bytes) -> list[Json]:
         if data:
             events.append(json.loads(data))
     return events
+
+
+def split_frames(text: bytes) -> list[Frame]:
+    """The same as events with all that they carry."""
+    frames: list[Frame] = []
+    for block in text.split(b"\n\n"):
+        fields: dict[str, str] = {}
+        for line in block.decode().split("\n"):
+            name, _, value = line.partition(":")
+            if name:
+                fields[name] = value.removeprefix(" ")
+        if fields:
+            data: Json | str | None = fields.get("data") or None
+            with suppress(ValueError):
+                data = json.loads(data) if isinstance(data, str) else data
+            retry = fields.get("retry")
+            frames.append(Frame(data, fields.get("id"), None if retry is None else int(retry), fields.get("event")))
+    return frames
 
 
 _COMPACT = (",", ":")
