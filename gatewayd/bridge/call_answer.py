@@ -152,6 +152,7 @@ class CallAnswer:
                 live.replies.append(Failure(request.id, INVALID_PARAMS, f"Invalid params: {error.reason}"))
                 return
             live.asked += 1
+            live.asked_at = trio.current_time()
             self._ask(f"ask-{live.asked}", question)
 
     def _ask(self, key: str, question: Question) -> None:

@@ -30,6 +30,8 @@ class LiveCall:
     """What the server waits for, by key."""
     asked: int = attrs.field(default=0, init=False)
     """How many questions there were so far."""
+    asked_at: float = attrs.field(default=0.0, init=False)
+    """When the last one came."""
     replies: deque[Result | Failure] = attrs.field(factory=deque[Result | Failure], init=False)
     """To be sent to the server."""
     missing: bytes | None = attrs.field(default=None, init=False)
@@ -47,6 +49,11 @@ class LiveCall:
     def may_ask(self) -> bool:
         """See `Running.may_ask`."""
         return self.method in MAY_ASK
+
+    @property
+    def waits_since(self) -> float | None:
+        """See `Running.waits_since`."""
+        return self.asked_at if self.questions else None
 
     async def send(self, message: Request) -> None:
         """Send the request. Raises `UpstreamError`; `aclose` is due in any case."""

@@ -33,6 +33,11 @@ class Running(Protocol):
         """Whether the server may ask its client during such a call."""
         ...
 
+    @property
+    def waits_since(self) -> float | None:
+        """When the server's last question came that the client has not answered yet; None: there is none."""
+        ...
+
     def hear(self, message: Notification | Request) -> bool:
         """A message that may be the call's, but came on the session's own stream. False: there is no room for it."""
         ...

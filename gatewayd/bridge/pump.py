@@ -10,6 +10,7 @@ from gatewayd.bridge.filters import CHANGES
 from gatewayd.bridge.pooled_session import PooledSession
 from gatewayd.bridge.subscriptions import UPDATED
 from gatewayd.protocol.jsonrpc import Notification, Request
+from gatewayd.upstreams.attribution import culprit
 from gatewayd.upstreams.backoff import Backoff
 from gatewayd.upstreams.channel import Answer, UpstreamError
 
@@ -68,17 +69,20 @@ async def _read(session: PooledSession, answer: Answer) -> None:
 
 def _asked(session: PooledSession, request: Request) -> bool:
     """Give a question to the one call that can have caused it; False: there is none, or more than one."""
-    callers = [call for call in session.calls if call.may_ask]
-    return request.method in ASKING and len(callers) == 1 and callers[0].hear(request)
+    if request.method not in ASKING:
+        return False
+    calls = ((call, call.waits_since) for call in session.calls if call.may_ask)
+    call = culprit(calls, trio.current_time())
+    return call is not None and call.hear(request)
 
 
 def _told(session: PooledSession, message: Notification) -> None:
     if message.method in _NEWS:
         session.fan_out(message)
     elif message.method == "notifications/message":
-        if len(session.calls) == 1:
-            for call in session.calls:
-                call.hear(message)
+        running = [call for call in session.calls if call.waits_since is None]
+        if len(running) == 1:
+            running[0].hear(message)
     elif message.method in ("notifications/cancelled", "notifications/progress"):
         for call in list(session.calls):
             call.hear(message)

@@ -67,7 +67,7 @@ async def serve_batch(call: Call, body: bytes, legacy: Legacy, run: Runner) -> O
     try:
         async with trio.open_nursery() as nursery:
             for message in messages:
-                member = call.member(MemberReply(answer), trio.current_time())
+                member = call.member(MemberReply(answer, message), trio.current_time())
                 nursery.start_soon(run, member, message, partial(_take, legacy, member, session, message))
     finally:
         session.used = trio.current_time()

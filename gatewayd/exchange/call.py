@@ -57,10 +57,12 @@ class Call:
     """Whether a stream of its own carries the answer, which the client may ask for again."""
     parent: Call | None = None
     """The call that carries the answers of several ones."""
+    members: int = 0
+    """How many calls run now whose answers it carries."""
     answered: bool = False
     """Whether the upstream's final answer has arrived."""
-    paused: bool = False
-    """Whether the connection was given back before the answer, which the client will come back for."""
+    paused: float = 0.0
+    """Seconds after which the client will come back for the answer, where the connection was given back before it."""
     listening: bool = False
     """Whether this is a standing stream: no deadline, and a drain ends it politely at once."""
 
@@ -72,10 +74,10 @@ class Call:
         """Whether nobody is there to take an answer now, which in the legacy eras is no cancellation."""
         return self.ended in GONE or (self.parent is not None and self.parent.abandoned)
 
-    def member(self, http: Reply, now: float) -> Call:
-        """A call for one of several messages that came together and share this one's answer."""
+    def member(self, http: Reply, now: float, carrier: Call | None = None) -> Call:
+        """A call for a message that came with this one, of which `carrier` carries the answer: this one, if None."""
         member = Call(self.plan, self.head, self.principal, self.correlation, http, self.node, now)
-        member.parent, member.resumable, member.version = self, False, self.version
+        member.parent, member.resumable, member.version = carrier or self, False, self.version
         member.settled = True
         return member
 

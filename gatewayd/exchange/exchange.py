@@ -76,6 +76,8 @@ class Exchange:
         upstream.usage.begin()
         self.metrics.in_flight += 1
         self._calls.add(call)
+        if call.parent is not None:
+            call.parent.members += 1
         try:
             with call.scope:
                 outcome = await self._serve(call, work)
@@ -85,6 +87,9 @@ class Exchange:
             call.ended = call.ended or "disconnected"
         finally:
             self._calls.discard(call)
+            if call.parent is not None:
+                call.parent.members -= 1
+                self._end_standing(call.parent)
             if self.draining and not self._calls:
                 self._idle.set()
             self.metrics.in_flight -= 1
@@ -93,11 +98,10 @@ class Exchange:
             self.metrics.call(call.plan.route.path, upstream.service.name, call.method, outcome, seconds)
 
     def drain(self) -> None:
-        """Take no new calls; standing streams end now, because they would never end by themselves."""
+        """Take no new calls; standing streams, which never end by themselves, end when they carry no call's answer."""
         self.draining = True
         for call in list(self._calls):
-            if call.listening:
-                call.end("drained")
+            self._end_standing(call)
         if not self._calls:
             self._idle.set()
 
@@ -106,9 +110,10 @@ class Exchange:
         await self._idle.wait()
 
     def end_all(self) -> None:
-        """End what is left with an error."""
+        """End what is left with an error. What carries several answers ends when all are told."""
         for call in list(self._calls):
-            call.end("drained")
+            if not call.members:
+                call.end("drained")
 
     async def revoke(self) -> None:
         """After a reload: end the streams and sessions of principals who could not come in any more."""
@@ -126,6 +131,10 @@ class Exchange:
     def running(self) -> int:
         """Calls that have begun and not ended."""
         return len(self._calls)
+
+    def _end_standing(self, call: Call) -> None:
+        if self.draining and call.listening and not call.members:
+            call.end("drained")
 
     def _welcome(self, principal: Principal, path: str) -> bool:
         plan = self.plans.routes.get(path)

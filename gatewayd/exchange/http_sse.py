@@ -37,9 +37,17 @@ class SseClient:
     """A connected client. A `Carrier`: whatever is answered goes on its stream."""
 
     call: Call
-    nursery: trio.Nursery
     session: Session | None = None
+    initialized: bool = False
+    """Whether a session was asked for."""
     running: int = 0
+    nursery: trio.Nursery = attrs.field(init=False)
+    """Of what is done for it."""
+
+    @property
+    def path(self) -> str:
+        """Of the route."""
+        return self.call.plan.route.path
 
     async def message(self, message: bytes) -> None:
         """See `Carrier.message`."""
@@ -66,25 +74,30 @@ class SseClients:
         call.listening = True
         call.set_deadline(math.inf)
         call.reply.keeps_alive = True
-        async with trio.open_nursery() as nursery:
-            client = self._connected[ticket] = SseClient(call, nursery)
-            try:
-                address = f"{call.plan.route.path}?{QUERY}{ticket}"
-                await call.reply.write(encode_event(address.encode(), event="endpoint"))
-                await trio.sleep_forever()
-            finally:
-                del self._connected[ticket]
-                await self._end(client)
+        client = SseClient(call)
+        try:
+            async with trio.open_nursery() as client.nursery:
+                self._connected[ticket] = client
+                try:
+                    address = f"{call.plan.route.path}?{QUERY}{ticket}"
+                    await call.reply.write(encode_event(address.encode(), event="endpoint"))
+                    await trio.sleep_forever()
+                finally:
+                    del self._connected[ticket]
+        except* trio.BrokenResourceError:
+            call.end("disconnected")
+        finally:
+            await self._end(client)
         return "ok"
 
     async def post(self, call: Call, ticket: str, message: Message) -> Outcome:
         """Take a message, whose answer goes on the stream. Raises `RpcError`: 404 for a ticket that is not its own."""
         client = self._connected.get(ticket)
-        if client is None or client.call.principal != call.principal or client.call.plan.route != call.plan.route:
+        if client is None or client.call.principal != call.principal or client.path != call.plan.route.path:
             raise RpcError(INVALID_REQUEST, "Session not found: connect again", status=404)
         if client.running >= call.plan.max_calls:
             raise RpcError(RATE_LIMITED, "Too many calls at once in this session", call.rpc_id, status=429)
-        member = client.call.member(MemberReply(client), trio.current_time())
+        member = call.member(MemberReply(client, message), trio.current_time(), client.call)
         client.running += 1
         client.nursery.start_soon(self._serve, client, member, message)
         await call.reply.accept()
@@ -98,9 +111,14 @@ class SseClients:
 
     async def _take(self, client: SseClient, member: Call, message: Message) -> Outcome:
         if isinstance(message, Request) and message.method == "initialize":
-            if client.session is not None:
+            if client.initialized:
                 raise RpcError(INVALID_REQUEST, "Invalid request: the session is initialized already", message.id)
-            client.session, result = await self._legacy.initialize(member, message)
+            client.initialized = True
+            try:
+                client.session, result = await self._legacy.initialize(member, message)
+            except BaseException:
+                client.initialized = False
+                raise
             client.nursery.start_soon(self._carry_standing, client, client.session)
             await member.reply.finish(encode(result))
             return "ok"

@@ -50,7 +50,7 @@ class Pending:
     @property
     def unfinished(self) -> bool:
         """Whether the answer is still to come, and nobody wanted it cancelled."""
-        lost = (self.call.abandoned or self.call.paused) and not self.cancelled
+        lost = (self.call.abandoned or self.call.paused > 0) and not self.cancelled
         return lost and self.answer is not None and not self.call.answered and not self.session.closed
 
     def cancel(self) -> None:
@@ -74,11 +74,14 @@ class Pending:
     def go_on(self, scope: trio.CancelScope, resume: float) -> None:
         """From here on a task of the session reads the answer, until the client was away for `resume` seconds."""
         journal, self.scope = self.call.reply.journal, scope
-        left = trio.current_time()
+        left = math.inf
+        expected = trio.current_time() + self.call.paused
+        if self.cancelled:  # since the task was started
+            scope.cancel()
 
         def carried(by_client: bool) -> None:
             nonlocal left
-            left = math.inf if by_client else min(left, trio.current_time())
+            left = math.inf if by_client else min(left, max(trio.current_time(), expected))
             scope.deadline = min(self.call.deadline, left + resume)
 
         self._window = lambda: carried(journal is not None and journal.followed)
@@ -112,7 +115,7 @@ class LegacyCalls:
             raise RpcError(RATE_LIMITED, "Too many calls at once in this session", message.id, status=429)
         call.set_deadline(trio.current_time() + session.upstream.service.timeouts.call)
         call.reply.keeps_alive = True
-        if call.resumable:
+        if call.resumable and self._registry.life.resume:
             call.reply.record(partial(session.store.open, message.id), primes=session.memo.version == PRIMED)
         hop, request = legacy_hop(message, next(self._ids))
         pending = Pending(call, session, hop)

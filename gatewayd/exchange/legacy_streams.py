@@ -29,6 +29,8 @@ log = structlog.get_logger("gatewayd.exchange")
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 30.0
 """Seconds between attempts to open an upstream's stream again: the first pause, doubled up to the longest."""
+LASTED = 1.0
+"""Seconds that a stream must have lived for the next attempt to come soon."""
 LAST_WORD = 1.0
 """Seconds to tell an upstream that its questions stay unanswered."""
 LOST = "what followed on this stream is not kept any more; the outcome of the call is unknown"
@@ -44,24 +46,28 @@ class LegacyStreams:
     async def serve(self, call: Call, session: Session) -> Outcome:
         """Carry a stream until it ends. Raises `RpcError`, `UpstreamError`; cancelled with the call's scope."""
         place = _place(call, session)
-        call.listening = True
         call.set_deadline(math.inf)
         if place is None or place.standing:
+            call.listening = True
             return await self._carry_standing(call, session, place)
+        call.rpc_id = place.request
         if place.journal is None:
             return await _tell_lost(call, place)
         running = session.calls.get(place.request) if place.request is not None else None
-        if running is not None:
+        if running is not None and place.journal.ended_at is None:
             running.replaced()
         return await _carry(call, session, place.journal, place.number)
 
     async def hold(self, call: Call, session: Session) -> Journal:
-        """The standing stream, for whoever carries it; a silent one where the service offers none."""
+        """The standing stream, for whoever carries it; a silent one where, or as long as, the service offers none."""
         try:
             return await self._open(call, session)
-        except (RpcError, UpstreamError):
+        except RpcError:
             journal = session.standing = session.store.open(None, standing=True)
-            return journal
+        except UpstreamError:
+            journal = session.standing = session.store.open(None, standing=True)
+            session.start("stream", call.plan.route.path, partial(self._pump, session, journal, None))
+        return journal
 
     async def _carry_standing(self, call: Call, session: Session, place: Place | None) -> Outcome:
         journal = session.standing
@@ -91,21 +97,31 @@ class LegacyStreams:
         return journal
 
     async def _pump(self, session: Session, journal: Journal, answer: Answer | None, scope: trio.CancelScope) -> None:
-        """Read what the service says unasked, for as long as its client is there or may return."""
+        """Read what the service says unasked, for as long as its client is there or may return.
+
+        `answer` is where to begin; None: the service has to be asked first.
+        """
 
         def carried(by_client: bool) -> None:
             scope.deadline = math.inf if by_client else trio.current_time() + self._registry.life.resume
 
         journal.watch(carried)
+        wait = FIRST_WAIT
         try:
-            while answer is not None:
-                try:
-                    await self._read(session, journal, answer)
-                except UpstreamError as error:
-                    log.info("standing stream lost", service=session.upstream.service.name, reason=error.reason)
-                finally:
-                    await answer.aclose()
-                answer = await _listen_again(session)
+            while True:
+                if answer is not None:
+                    began = trio.current_time()
+                    try:
+                        await self._read(session, journal, answer)
+                    except UpstreamError as error:
+                        log.info("standing stream lost", service=session.upstream.service.name, reason=error.reason)
+                    finally:
+                        await answer.aclose()
+                    if trio.current_time() - began >= LASTED:
+                        wait = FIRST_WAIT
+                answer, wait = await _listen_again(session, wait)
+                if answer is None:
+                    break
         finally:
             session.standing = None
             session.store.close(journal)
@@ -161,15 +177,16 @@ async def _carry(call: Call, session: Session, journal: Journal, after: int) -> 
     return "ok"
 
 
-async def _listen_again(session: Session) -> Answer | None:
-    """The service's stream once more, however long that takes; None where it offers none any more."""
-    wait = FIRST_WAIT
+async def _listen_again(session: Session, wait: float) -> tuple[Answer | None, float]:
+    """The service's stream once more, however long that takes; None where it offers none any more.
+
+    `wait` is how long to stay away first; returned is how long to stay away the next time.
+    """
     while True:
         await trio.sleep(wait)
-        try:
-            return await session.peer.listen()
-        except UpstreamError:
-            wait = min(2 * wait, LONGEST_WAIT)
+        wait = min(2 * wait, LONGEST_WAIT)
+        with suppress(UpstreamError):
+            return await session.peer.listen(), wait
 
 
 async def _leave_unanswered(session: Session) -> None:

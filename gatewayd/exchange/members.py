@@ -8,6 +8,7 @@ from typing import Protocol
 import trio
 
 from gatewayd.exchange.reply import Field
+from gatewayd.protocol.jsonrpc import Message, Request, RpcError
 
 
 class Carrier(Protocol):
@@ -25,14 +26,16 @@ class Carrier(Protocol):
 class MemberReply:
     """A `Reply` of which only the messages count: what HTTP would say is said once, for all."""
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, carrier: Carrier, message: Message | RpcError) -> None:
+        """`message` is what is answered: where that is no request nothing is said, whatever becomes of it."""
         self._carrier = carrier
+        self._silent = not isinstance(message, Request | RpcError)
         self.started = False
 
     async def send(self, status: int, fields: Iterable[Field], body: bytes) -> None:
         """See `Reply.send`. Notifications and answers, which are accepted with no body, leave no trace."""
         self.started = True
-        if body:
+        if body and not self._silent:
             await self._carrier.message(body)
 
     async def start(self, status: int, fields: Iterable[Field]) -> None:

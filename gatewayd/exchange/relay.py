@@ -43,8 +43,8 @@ async def relay(call: Call, hop: Hop, answer: Answer, translate: Translate, fini
     """
     while (message := await answer.receive()) is not None:
         if isinstance(message, Paused):
-            call.paused = await call.reply.pause(message.retry)
-            if call.paused:
+            if message.retry and await call.reply.pause(message.retry):
+                call.paused = message.retry / 1000
                 return "ok"
             continue
         if isinstance(message, Result | Failure):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from gatewayd.protocol.jsonrpc import Id, Notification, identifier
 from gatewayd.protocol.jsontext import JsonError, members
 
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 DIGITS = 19
 """Our ids are a counter; nothing longer is one of them."""
+BURST = 0.1
+"""Seconds within which a server that has several questions at once asks all of them."""
+
+T = TypeVar("T")
 
 
 def progress_token(notification: Notification) -> int | None:
@@ -29,6 +36,24 @@ def cancelled(notification: Notification) -> Id | None:
     """The request that `notifications/cancelled` names."""
     raw = _member(notification.params, "requestId")
     return None if raw is None else identifier(raw)
+
+
+def culprit(calls: Iterable[tuple[T, float | None]], now: float) -> T | None:
+    """The one of these calls that a question without an address comes from; None where nobody can say.
+
+    Each comes with the time of its last question that is not answered yet. A call that waits for an answer does not
+    ask on, unless it has just begun to ask, so the only call that does not wait is the one. Of use among the calls of
+    one principal alone: the answer reaches the right call in any case, but the question might be shown with another.
+    """
+    running, waiting = list[T](), list[tuple[T, float]]()
+    for call, asked in calls:
+        if asked is None:
+            running.append(call)
+        else:
+            waiting.append((call, asked))
+    if not running:
+        running = [call for call, asked in waiting if len(waiting) == 1 or now - asked <= BURST]
+    return running[0] if len(running) == 1 else None
 
 
 def _member(raw: bytes | None, name: str) -> bytes | None:

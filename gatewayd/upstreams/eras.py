@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+from gatewayd import __version__
 from gatewayd.protocol.codes import (
     HEADER_MISMATCH,
     INVALID_PARAMS,
@@ -18,8 +19,16 @@ from gatewayd.protocol.codes import (
     UNSUPPORTED_VERSION,
 )
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
-from gatewayd.protocol.jsontext import JsonError, members, string, strings, text
-from gatewayd.protocol.versions import LEGACY, META_CLIENT_CAPABILITIES, META_VERSION, MODERN, SUPPORTED
+from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, strings, text
+from gatewayd.protocol.versions import (
+    LEGACY,
+    META,
+    META_CLIENT_CAPABILITIES,
+    META_CLIENT_INFO,
+    META_VERSION,
+    MODERN,
+    SUPPORTED,
+)
 from gatewayd.upstreams.channel import UpstreamBroke, UpstreamError, WrongEra
 
 REMEMBER_LEGACY = 60.0
@@ -118,8 +127,9 @@ def _modern(offered: Revisions) -> bool:
 
 def discover_request() -> Request:
     """The probe."""
-    meta = b"{%b:%b,%b:{}}" % (text(META_VERSION), text(MODERN[0]), text(META_CLIENT_CAPABILITIES))
-    return Request(PROBE_ID, "server/discover", b'{"_meta":%b}' % meta)
+    info = b'{"name":"gatewayd","version":%b}' % text(__version__)
+    meta = {META_VERSION: text(MODERN[0]), META_CLIENT_INFO: info, META_CLIENT_CAPABILITIES: b"{}"}
+    return Request(PROBE_ID, "server/discover", encode_members({META: encode_members(meta)}))
 
 
 def offered_in(answer: Result | Failure, status: int = 200) -> Revisions:
@@ -166,11 +176,16 @@ def modern_versions_in(failure: Failure) -> tuple[str, ...]:
 
 
 def chosen_version(answer: Result) -> str:
-    """The legacy revision that an answer to `initialize` settles on. Raises `UpstreamBroke` where it is none."""
+    """The legacy revision that an answer to `initialize` settles on.
+
+    Raises `WrongEra` where it is a modern one, which has no sessions, and `UpstreamBroke` where it is none.
+    """
     try:
         version = string(members(answer.result).get("protocolVersion", b"null"))
     except JsonError as error:
         raise UpstreamBroke("the service answered something that nobody can read", error.reason) from error
+    if version in MODERN:
+        raise WrongEra("the service speaks only revisions without sessions", MODERN)
     if version is None or version not in LEGACY:
         raise UpstreamBroke("the service chose a protocol revision that was not offered", str(version)[:100])
     return version

@@ -291,7 +291,6 @@ class HealingAnswer:
         """The session is gone and with it nothing that was done: the request may be sent once more."""
         self._lost = incarnation
         self._losses += 1
-        self._asked.clear()
         await self._drop()
 
 

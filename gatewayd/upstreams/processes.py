@@ -200,7 +200,9 @@ class Processes:
 
     def _failed(self, entry: Entry, error: Exception) -> None:
         """The start failed, or the task of the process did. An error that the service gave is no crash."""
-        if isinstance(error, UpstreamError):
+        if isinstance(error, WrongEra):
+            log.info("process of the other era", service=self.service.name, reason=error.reason)
+        elif isinstance(error, UpstreamError):
             log.warning("start failed", service=self.service.name, reason=error.reason, detail=error.detail)
         else:
             log.error("process failed", service=self.service.name, exc_info=error)

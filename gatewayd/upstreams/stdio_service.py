@@ -27,6 +27,7 @@ from gatewayd.upstreams.eras import (
 from gatewayd.upstreams.processes import Processes, open_processes
 from gatewayd.upstreams.service import Caller, Opened, Usage
 from gatewayd.upstreams.stdio import StdioConnection
+from gatewayd.upstreams.stdio_logs import asker, attribute_logs
 from gatewayd.upstreams.stdio_session import Hub, StdioLegacyPeer
 from gatewayd.upstreams.tool_headers import CALL, ToolHeaders
 
@@ -54,7 +55,7 @@ class StdioUpstream:
         try:
             if message.method == CALL and name is not None:
                 await self._tools.check(message, name, caller.fields, lease.connection)
-            return LeasedAnswer(await lease.connection.request(message), lease)
+            return LeasedAnswer(await lease.connection.request(message, asker(message, caller)), lease)
         except BaseException:
             lease.release()
             raise
@@ -172,6 +173,7 @@ async def _discover(connection: StdioConnection) -> Revisions:
     offered = offered_in(await _ask(connection, discover_request()))
     if offered == LEGACY:
         raise WrongEra("the service speaks only protocol revisions with sessions", LEGACY)
+    attribute_logs(connection)
     return offered
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 
 import trio
 
 from gatewayd.protocol.codes import METHOD_NOT_FOUND
-from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, encode
+from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result, encode
 from gatewayd.protocol.versions import MAY_ASK
+from gatewayd.upstreams.attribution import cancelled, culprit
 from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamError, UpstreamUnreachable
 from gatewayd.upstreams.entry import Lease
 from gatewayd.upstreams.inbox import Call
@@ -29,9 +30,9 @@ class Hub:
     MCP gives such messages no address on stdio. A request of the server most likely belongs to a call that is
     running, so the newest one carries it; otherwise a session with an open stream does. Notifications are for all.
 
-    Where a wrong guess would show one client's question to another (calls of several principals are pending, or of a
-    `Caller.mixed` session) only the one call that can have caused it carries it, and where there is no such call it
-    is refused. Such sessions get log messages with the only pending call alone.
+    Where a wrong guess could show one client's question to another, because a `Caller.mixed` session has calls pending
+    or several principals have, only the one call that can have caused it carries it, and where there is no such call
+    it is refused. Log messages reach mixed sessions with the one call that runs, or not at all.
     """
 
     def __init__(self, connection: StdioConnection, limit: int) -> None:
@@ -40,6 +41,8 @@ class Hub:
         self._limit = limit
         self._streams: dict[StdioLegacyPeer, Mailbox] = {}
         """By session, the newest last."""
+        self._unanswered: dict[Id, tuple[Call, float]] = {}
+        """Questions of the process that a call carried, and when."""
 
     def join(self, peer: StdioLegacyPeer) -> Mailbox:
         """Open a session's mailbox."""
@@ -60,17 +63,45 @@ class Hub:
         for mailbox in self._streams.values():
             mailbox.close()
 
+    def answered(self, ident: Id | None) -> None:
+        """A question needs no answer any more."""
+        if ident is not None:
+            self._unanswered.pop(ident, None)
+
     def _cause(self, message: Request | Notification) -> Call | None:
         """The call that a message belongs to: asked as it comes in."""
+        if isinstance(message, Notification):
+            if message.method == "notifications/cancelled":
+                self.answered(cancelled(message))
+            return self._logger() if message.method == LOG else None
+        call = self._asker(message)
+        if call is not None and message.method != "ping":
+            pending = self._pending()
+            self._unanswered = {ident: entry for ident, entry in self._unanswered.items() if entry[0] in pending}
+            self._unanswered[message.id] = (call, trio.current_time())
+        return call
+
+    def _asker(self, question: Request) -> Call | None:
         pending = self._pending()
-        calls = list(pending)
-        if isinstance(message, Request):
-            if not _must_be_sure(pending.values()):
-                return calls[-1] if calls else None
-            calls = [call for call in calls if call.method in MAY_ASK]
-        elif message.method != LOG or not _must_be_sure(pending.values()):
+        if not _must_be_sure(pending.values()):
+            return next(reversed(pending), None)
+        if question.method == "ping":
             return None
+        calls = [call for call in pending if call.method in MAY_ASK]
+        if _one_principal(pending.values()):
+            return culprit(((call, self._waits_since(call)) for call in calls), trio.current_time())
         return calls[0] if len(calls) == 1 else None
+
+    def _logger(self) -> Call | None:
+        pending = self._pending()
+        if not _must_be_sure(pending.values()):
+            return None
+        alone = _one_principal(pending.values())
+        calls = [call for call in pending if not alone or self._waits_since(call) is None]
+        return calls[0] if len(calls) == 1 else None
+
+    def _waits_since(self, call: Call) -> float | None:
+        return max((asked for known, asked in self._unanswered.values() if known is call), default=None)
 
     def _pending(self) -> dict[Call, Caller]:
         """What the process works on for sessions. `initialize` is no such call: its client does not listen yet."""
@@ -96,13 +127,17 @@ class Hub:
     def _listener(self) -> Mailbox | None:
         """The stream for a question that belongs to no call; None where those who listen are not one principal."""
         listening = [peer for peer in self._streams if peer.listening]
-        if not listening or len({peer.caller.key for peer in listening}) > 1:
+        if not listening or not _one_principal([peer.caller for peer in listening]):
             return None
         return self._streams[max(reversed(listening), key=lambda peer: not peer.caller.mixed)]
 
 
 def _must_be_sure(callers: Collection[Caller]) -> bool:
-    return any(caller.mixed for caller in callers) or len({caller.key for caller in callers}) > 1
+    return any(caller.mixed for caller in callers) or not _one_principal(callers)
+
+
+def _one_principal(callers: Iterable[Caller]) -> bool:
+    return len({caller.key for caller in callers}) <= 1
 
 
 class StdioLegacyPeer:
@@ -132,6 +167,8 @@ class StdioLegacyPeer:
         """See `LegacyPeer.send`. The process has been told once that it is initialized."""
         if not (isinstance(message, Notification) and message.method == "notifications/initialized"):
             self._require_process()
+            if not isinstance(message, Notification):
+                self._hub.answered(message.id)
             try:
                 await self._lease.connection.send(message)
             except UpstreamUnreachable as error:

@@ -21,7 +21,7 @@ from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result
 from gatewayd.protocol.versions import LEGACY, META_CLIENT_CAPABILITIES, META_LOG_LEVEL, META_VERSION, MODERN
 from gatewayd.routes.table import HttpTarget, Service, Sharing, Timeouts
-from gatewayd.upstreams.channel import Answer, LegacyPeer, UpstreamDied, UpstreamError, WrongEra
+from gatewayd.upstreams.channel import Answer, LegacyPeer, Paused, UpstreamDied, UpstreamError, WrongEra
 from gatewayd.upstreams.service import Caller, Opened, Usage
 
 ALICE, BOB = Caller("staff:alice"), Caller("staff:bob")
@@ -35,6 +35,7 @@ CAPABILITIES: dict[str, Any] = {
     "logging": {},
     "tasks": {"list": {}},
 }
+Said = Message | Paused | UpstreamError | None
 NO_TOOLS: dict[str, Any] = {"tools": []}
 
 
@@ -46,7 +47,7 @@ class Asked:
     peer: Peer
     closed: int = 0
     finished: bool = False
-    _queue: deque[Message | UpstreamError | None] = attrs.field(factory=deque[Message | UpstreamError | None])
+    _queue: deque[Said] = attrs.field(factory=deque[Said])
     _some: trio.Event = attrs.field(factory=trio.Event)
 
     @property
@@ -54,7 +55,7 @@ class Asked:
         """Whether the gateway gave it up before it was answered."""
         return self.closed > 0 and not self.finished
 
-    def say(self, *messages: Message | UpstreamError | None) -> None:
+    def say(self, *messages: Said) -> None:
         self._queue.extend(messages)
         self._some.set()
 
@@ -65,7 +66,7 @@ class Asked:
         else:
             self.say(Failure(self.message.id, code, "no", None if data is None else dumped(data)))
 
-    async def receive(self) -> Message | None:
+    async def receive(self) -> Message | Paused | None:
         await trio.lowlevel.checkpoint()
         while not self._queue:
             self._some = trio.Event()

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 import trio
 
-from gatewayd.bridge import pooled_session
 from gatewayd.bridge.pooled_session import STREAM_PATIENCE
 from gatewayd.protocol.codes import HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result, RpcError
 from gatewayd.protocol.versions import LEGACY, META_SERVER_INFO, SUPPORTED
-from gatewayd.upstreams.channel import UpstreamBroke, UpstreamDied
+from gatewayd.upstreams.channel import Paused, UpstreamBroke, UpstreamDied
 from gatewayd.upstreams.service import Caller
 from tests.bridge.legacy_upstream import (
     ALICE,
@@ -105,6 +104,16 @@ async def test_an_answer_that_just_ends(autojump_clock: object) -> None:
         (await house.upstream.next("prompts/list")).say(None)
         assert await answer.receive() is None
         assert await answer.receive() is None
+        await answer.aclose()
+
+
+async def test_a_pause_of_the_service_is_nothing_to_the_client(autojump_clock: object) -> None:
+    async with open_house() as house:
+        answer = await house.ask("prompts/list")
+        asked = await house.upstream.next("prompts/list")
+        asked.say(Paused(10))
+        asked.finish({"prompts": []})
+        assert (await final(answer))["prompts"] == []
         await answer.aclose()
 
 
@@ -283,7 +292,3 @@ async def test_a_list_that_ends_early_hinders_nobody(autojump_clock: object) -> 
 
         nursery.start_soon(end)
         assert await house.final("tools/call", CALL) == COMPLETE
-
-
-def test_patience_with_streams_is_short() -> None:
-    assert pooled_session.STREAM_PATIENCE <= 5

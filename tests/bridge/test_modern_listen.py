@@ -12,7 +12,7 @@ from gatewayd.protocol.codes import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CL
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result, RpcError
 from gatewayd.protocol.versions import META_SUBSCRIPTION_ID
 from gatewayd.routes.table import Timeouts
-from gatewayd.upstreams.channel import Answer, UpstreamDied
+from gatewayd.upstreams.channel import Answer, Paused, UpstreamDied
 from tests.bridge.legacy_upstream import ALICE, BOB, House, dumped, elicit, final, loaded, open_house, receive
 
 TOOLS = Notification("notifications/tools/list_changed")
@@ -125,6 +125,18 @@ async def test_what_could_not_be_subscribed_to_is_not_acknowledged(canned: objec
     async with open_house(answers={"resources/subscribe": canned}) as house:
         answer, honoured = await listen(house, {"resourceSubscriptions": ["file:///a"], "toolsListChanged": True})
         assert honoured == {"toolsListChanged": True}
+        await answer.aclose()
+
+
+async def test_a_subscription_that_the_service_does_not_answer_to_its_end(autojump_clock: object) -> None:
+    async with open_house() as house, trio.open_nursery() as nursery:
+
+        async def end() -> None:
+            (await house.upstream.next("resources/subscribe")).say(Paused(1), None)
+
+        nursery.start_soon(end)
+        answer, honoured = await listen(house, {"resourceSubscriptions": ["file:///a"]})
+        assert honoured == {}
         await answer.aclose()
 
 

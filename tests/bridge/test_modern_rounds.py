@@ -467,6 +467,20 @@ async def test_a_question_that_one_of_two_calls_may_have_caused_is_refused(autoj
             await answer.aclose()
 
 
+async def test_a_parked_call_keeps_no_other_from_being_asked(autojump_clock: object) -> None:
+    async with open_house(answers={"logging/setLevel": {}}) as house:
+        _, parked = await interrupted(house, elicit())
+        answer = await house.ask("tools/call", CALL, capabilities=ALL, log="info")
+        await house.upstream.next()
+        stream = await house.upstream.stream()
+        logged = Notification("notifications/message", b'{"level":"info","data":1}')
+        stream.say(logged, ROOTS)
+        assert await receive(answer) == logged
+        assert (await final(answer))["inputRequests"] == {"ask-1": {"method": "roots/list"}}
+        await answer.aclose()
+        assert not parked.closed
+
+
 async def test_a_flood_for_a_parked_call_is_refused(autojump_clock: object) -> None:
     async with open_house() as house:
         await interrupted(house, elicit())

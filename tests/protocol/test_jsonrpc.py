@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -17,8 +18,10 @@ from gatewayd.protocol.jsonrpc import (
     Result,
     RpcError,
     decode,
+    decode_batch,
     encode,
     identifier,
+    is_batch,
 )
 from gatewayd.protocol.jsontext import JsonError
 from tests.protocol.json_cases import BAD, NESTED_BAD
@@ -254,6 +257,68 @@ def test_any_envelope_decodes_or_raises_the_one_error(envelope: dict[str, Any]) 
 @given(st.binary(max_size=100))
 def test_garbage_raises_the_one_error(data: bytes) -> None:
     check_total(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "batch"),
+    [(b"[]", True), (b" \r\n\t[1", True), (b'{"a":[]}', False), (b"", False), (b"\xef\xbb\xbf[]", False)],
+)
+def test_what_begins_an_array_is_treated_as_a_batch(data: bytes, batch: bool) -> None:
+    assert is_batch(data) is batch
+
+
+def test_a_batch_is_read_message_by_message_each_to_the_letter() -> None:
+    parts = [raw for raw, _ in MESSAGES]
+    assert decode_batch(b" [%b ]\n" % b" , ".join(parts), len(parts)) == [message for _, message in MESSAGES]
+
+
+def test_what_is_no_message_is_answered_beside_those_that_are() -> None:
+    good = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    bad = [b"1", b"null", b"[%b]" % good, b"{}", b'{"jsonrpc":"2.0","id":7}', b'{"jsonrpc":"2.0","id":1,"id":1}']
+    first, *errors, last = decode_batch(b"[%b]" % b",".join([good, *bad, good]), 100)
+    assert first == last == Request(1, "ping")
+    assert [(error.code, error.id) for error in errors if isinstance(error, RpcError)] == [
+        (INVALID_REQUEST, None),
+        (INVALID_REQUEST, None),
+        (INVALID_REQUEST, None),
+        (INVALID_REQUEST, None),
+        (INVALID_REQUEST, 7),
+        (PARSE_ERROR, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "reason"),
+    [
+        (b"[]", INVALID_REQUEST, "at least one"),
+        (b" [ ] ", INVALID_REQUEST, "at least one"),
+        (b"[1,2,3,4]", INVALID_REQUEST, "at most 3"),
+        (b"[1,]", PARSE_ERROR, "not valid JSON"),
+        (b"[1", PARSE_ERROR, "not valid JSON"),
+        (b"[1]x", PARSE_ERROR, "not valid JSON"),
+        (b'["\xff"]', PARSE_ERROR, "UTF-8"),
+        (b"[" * 200 + b"]" * 200, PARSE_ERROR, "nested"),
+        (b"{}", PARSE_ERROR, "not an array"),
+        (b"", PARSE_ERROR, "not valid JSON"),
+    ],
+)
+def test_a_batch_that_cannot_be_taken_apart_is_refused_whole(data: bytes, code: int, reason: str) -> None:
+    with pytest.raises(RpcError) as caught:
+        decode_batch(data, 3)
+    assert (caught.value.code, caught.value.id) == (code, None)
+    assert reason in caught.value.message
+
+
+@given(st.lists(messages, min_size=1, max_size=5))
+def test_every_message_survives_a_batch(batch: list[Message]) -> None:
+    assert decode_batch(b"[%b]" % b",".join(map(encode, batch)), 5) == batch
+
+
+@given(st.binary(max_size=100))
+def test_a_batch_of_garbage_raises_the_one_error(data: bytes) -> None:
+    with contextlib.suppress(RpcError):
+        for message in decode_batch(b"[%b]" % data, 100):
+            assert isinstance(message, RpcError | Message)
 
 
 def check_total(data: bytes) -> None:

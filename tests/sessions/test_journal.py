@@ -271,6 +271,7 @@ async def test_a_connected_client_loses_nothing_however_little_may_be_kept() -> 
     fill(other, 1)
     assert await journal.next(follower, after - 1) == (3, EVENT)  # what it asks for last may be asked for again
     journal.leave(follower)
+    assert store.taken == COST
     fill(other, 1)
     assert (journal.first, other.first) == (4, 5)
     assert store.taken == budget.taken == COST
@@ -286,6 +287,16 @@ async def test_a_client_that_catches_up_loses_nothing_of_what_it_was_sent_before
     assert await read(journal, follower, 1, 2) == 3
     fill(other, 4)
     assert await journal.next(follower, 3) == (4, EVENT)
+
+
+async def test_nor_between_coming_back_and_saying_from_where() -> None:
+    store = new_store(most=4 * COST)
+    journal, other = store.open("carried"), store.open("other")
+    fill(journal, 4)
+    assert await read(journal, journal.follow(), 0, 4) == 4
+    follower = journal.follow()
+    fill(other, 4)
+    assert await read(journal, follower, 1, 3) == 4
 
 
 async def test_who_is_too_far_behind_goes_on_with_what_is_left() -> None:

@@ -434,9 +434,9 @@ async def test_no_session_outlives_its_time_whatever_it_does(
 async def test_its_time_goes_on_while_no_process_knows_it(
     house: Houses, autojump_clock: trio.testing.MockClock
 ) -> None:
-    session = await house(ttl=1000.0).open()
+    session = await house(idle=9000.0, ttl=1000.0).open()
     house.wall.ahead += 900.0  # the gateway is down
-    h = house(ttl=1000.0)
+    h = house(idle=9000.0, ttl=1000.0)
     again = await h.find(session)
     assert again is not None
     async with trio.open_nursery() as nursery:
@@ -447,7 +447,7 @@ async def test_its_time_goes_on_while_no_process_knows_it(
         assert again.closed
         nursery.cancel_scope.cancel()
     assert await h.find(session) is None
-    assert await house(ttl=1000.0).find(session) is None
+    assert await house(idle=9000.0, ttl=1000.0).find(session) is None
 
 
 async def test_a_session_from_a_clock_that_is_ahead_has_no_more_time_than_others(
@@ -587,13 +587,12 @@ async def test_a_session_that_is_put_away_while_others_move_does_not_move(
     house: Houses, autojump_clock: trio.testing.MockClock
 ) -> None:
     h, new = house(most=CLOSERS + 1), Upstream()
-    for _ in range(CLOSERS):
-        await h.open(peer=Peer(farewell=2.0))
-    last = await h.open()
+    sessions = [await h.open(peer=Peer(farewell=2.0)) for _ in range(CLOSERS + 1)]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(h.registry.move, lambda path: new)
         await trio.sleep(1)
-        await h.registry.end(last)
+        [waiting] = [session for session in sessions if session.upstream is h.upstream]
+        await h.registry.end(waiting)
     assert (new.usage.count, h.upstream.usage.count) == (CLOSERS, 0)
 
 

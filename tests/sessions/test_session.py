@@ -127,6 +127,19 @@ async def test_with_the_standing_stream_only_the_questions_that_came_on_it_are_o
     assert session.answered(Result(2, b"{}")) == Result("in a call", b"{}")
 
 
+async def test_it_is_known_which_calls_wait_for_the_client(house: Houses) -> None:
+    session = await house().open()
+    ids = itertools.count(1)
+    for call in (None, 8, 9, 9):
+        assert session.ask(question("q"), ids, call) is not None
+    assert [session.asks_during(call) for call in (7, 8, 9)] == [False, True, True]
+    for ident in (2, 3):
+        assert session.answered(Result(ident, b"{}")) is not None
+    assert [session.asks_during(call) for call in (8, 9)] == [False, True]
+    session.forget(9)
+    assert not session.asks_during(9)
+
+
 async def test_a_session_is_idle_when_nothing_runs_in_it_and_nobody_listens(house: Houses) -> None:
     session = await house().open()
     assert session.idle

@@ -102,6 +102,12 @@ class CountingServer:
         for connection, subscription in list(self.listens.items()):
             await connection.event(tagged(message, subscription))
 
+    async def drop_streams(self) -> None:
+        """Cut all GET streams, as a crash would."""
+        for session in self.sessions.values():
+            if session.standing is not None:
+                await trio.aclose_forcefully(session.standing.stream)
+
     async def _serve_request(self, connection: Connection, request: Incoming) -> None:
         if request.verb == "GET" and request.path in ("/stats", "/seen"):
             shown = self.counters if request.path == "/stats" else list(self.seen)

@@ -65,6 +65,12 @@ class Stream:
             body += part
         return bytes(body)
 
+    async def part(self) -> bytes | None:
+        """The next piece of the body; None at its end."""
+        part = await self._part()
+        assert not isinstance(part, Reply), part
+        return part
+
     async def event(self) -> Json | None:
         """The next message of an event stream; None at its end."""
         while not self._events:
@@ -191,6 +197,10 @@ class Http2Client:
     async def rest(self) -> bytes:
         """See `WireClient.rest`."""
         return await self._current().rest()
+
+    async def part(self) -> bytes | None:
+        """See `WireClient.part`."""
+        return await self._current().part()
 
     async def events(self) -> AsyncIterator[Json]:
         """See `WireClient.events`."""

@@ -119,7 +119,7 @@ async def _sampled(
 
 async def _listed(context: ClientRequestContext) -> types.ListRootsResult:
     """Some folders."""
-    return types.ListRootsResult(roots=[types.Root(uri=uri) for uri in FOLDERS])
+    return types.ListRootsResult.model_validate({"roots": [{"uri": uri} for uri in FOLDERS]})
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:

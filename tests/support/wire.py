@@ -227,6 +227,12 @@ class WireClient:
             body += part
         return bytes(body)
 
+    async def part(self) -> bytes | None:
+        """The next piece of the body of the current answer; None at its end."""
+        part = await self._part()
+        assert not isinstance(part, Reply), part
+        return part
+
     async def events(self) -> AsyncIterator[Json]:
         """The messages of an event stream as they arrive, to its end; comments are skipped."""
         while (event := await self.event()) is not None:

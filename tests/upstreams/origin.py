@@ -181,10 +181,12 @@ async def open_upstream(
         )
         async with trio.open_nursery() as nursery:
             upstream = HttpUpstream(service, nursery)
-            yield upstream, origin
-            assert upstream.pool.open == upstream.pool.idle, "a connection is still in use"
-            nursery.cancel_scope.cancel()
-            await upstream.pool.aclose()
+            try:
+                yield upstream, origin
+                assert upstream.pool.open == upstream.pool.idle, "a connection is still in use"
+            finally:
+                nursery.cancel_scope.cancel()
+                await upstream.pool.aclose()
         assert upstream.pool.open == 0
         await origin.wait_open(0)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatewayd.protocol.jsonrpc import Notification
-from gatewayd.upstreams.attribution import cancelled, progress_token, subscription
+from gatewayd.upstreams.attribution import cancelled, culprit, progress_token, subscription
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,21 @@ def test_cancelled_ids_keep_their_type() -> None:
     assert cancelled(Notification("notifications/cancelled", b'{"requestId":7}')) == 7
     assert cancelled(Notification("notifications/cancelled", b'{"requestId":"7"}')) == "7"
     assert cancelled(Notification("notifications/cancelled")) is None
+
+
+@pytest.mark.parametrize(
+    ("waiting_since", "found"),
+    [
+        ({}, None),
+        ({"a": None}, "a"),
+        ({"a": None, "b": None}, None),
+        ({"a": 1.0, "b": None}, "b"),
+        ({"a": 1.0, "b": None, "c": None}, None),
+        ({"a": 1.0}, "a"),
+        ({"a": 1.0, "b": 10.0}, "b"),
+        ({"a": 9.95, "b": 10.0}, None),
+        ({"a": 1.0, "b": 2.0}, None),
+    ],
+)
+def test_who_has_asked(waiting_since: dict[str, float | None], found: str | None) -> None:
+    assert culprit(waiting_since.items(), now=10.01) == found

@@ -20,6 +20,7 @@ from gatewayd.upstreams.eras import (
     discover_request,
     modern_versions_in,
     offered_in,
+    only_legacy,
     versions_in,
 )
 from gatewayd.upstreams.http import HttpUpstream
@@ -213,6 +214,54 @@ async def test_a_prober_that_is_cancelled_leaves_the_asking_to_the_next(
     assert [scope.cancelled_caught for scope in scopes] == [True, True, False]
     assert asked.times <= 3
     assert memory.known() == "2026-07-28"
+
+
+async def test_a_verdict_that_is_doubted_is_asked_for_again(autojump_clock: trio.testing.MockClock) -> None:
+    memory, asked = EraMemory(), Asked(LEGACY, MODERN, MODERN)
+    memory.doubt_legacy()
+    with pytest.raises(WrongEra):
+        await memory.require_modern(asked)
+    memory.doubt_legacy()
+    await memory.require_modern(asked)
+    memory.doubt_legacy()  # nothing to doubt: it is modern
+    await memory.require_modern(asked)
+    assert asked.times == 2
+    memory.doubt()
+    assert memory.known() == "not asked yet"
+    await memory.require_modern(asked)
+    assert asked.times == 3
+
+
+async def test_a_refused_session_is_explained_by_the_era_or_not_at_all(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    for verdict in (LEGACY, UpstreamTimedOut("slow")):
+        await EraMemory().require_legacy(Asked(verdict))
+    with pytest.raises(WrongEra) as caught:
+        await EraMemory().require_legacy(Asked(MODERN))
+    assert caught.value.supported == MODERN
+
+
+@pytest.mark.parametrize(
+    ("status", "failed", "legacy"),
+    [
+        (400, None, True),
+        (404, None, True),
+        (400, Failure(None, -32600, ""), True),
+        (404, Failure(None, -32001, ""), True),
+        (400, Failure(1, METHOD_NOT_FOUND, ""), True),
+        (404, Failure(1, METHOD_NOT_FOUND, ""), False),
+        (400, Failure(1, -32602, ""), False),
+        (400, Failure(1, HEADER_MISMATCH, ""), False),
+        (401, None, False),
+        (429, None, False),
+        (500, None, False),
+        (200, Failure(1, -32600, ""), False),
+        (302, None, False),
+    ],
+)
+def test_which_refusals_of_a_call_speak_of_a_legacy_service(status: int, failed: Failure | None, legacy: bool) -> None:
+    assert only_legacy(status, failed) == legacy
 
 
 def test_the_probe_is_what_a_modern_client_would_send() -> None:

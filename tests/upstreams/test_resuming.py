@@ -67,10 +67,8 @@ def one_by_one(*scripts: bytes | Say) -> Callable[[Visit], Awaitable[None]]:
     left = list(scripts)
 
     async def script(visit: Visit) -> None:
-        request = await visit.hear()
-        if b"notifications/cancelled" in request.body:
+        while b"notifications/cancelled" in (await visit.hear()).body:
             await visit.say(ACCEPTED)
-            return
         said = left.pop(0)
         if isinstance(said, bytes):
             await visit.say(said)

@@ -79,7 +79,7 @@ async def call(peer: LegacyPeer, method: str = "tools/call") -> tuple[int, Answe
 
 async def ask(peer: LegacyPeer) -> Message:
     ident, answer = await call(peer)
-    (message,) = await messages(answer)
+    message = (await messages(answer))[-1]  # questions may come with it
     assert isinstance(message, Result)
     assert message.id == ident
     return message

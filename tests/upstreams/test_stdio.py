@@ -13,6 +13,7 @@ from gatewayd.routes.table import Bounds, Launch
 from gatewayd.upstreams import outbox
 from gatewayd.upstreams.channel import (
     Answer,
+    Paused,
     UpstreamDied,
     UpstreamTimedOut,
     UpstreamTooLarge,
@@ -42,7 +43,7 @@ def say(ident: int, *lines: str, method: str = "tools/call") -> Request:
     return Request(ident, method, json.dumps({"say": lines}).encode())
 
 
-async def final(answer: Answer) -> Message | None:
+async def final(answer: Answer) -> Message | Paused | None:
     """The last message of an answer."""
     last = None
     with trio.fail_after(10):

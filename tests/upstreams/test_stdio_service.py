@@ -52,7 +52,8 @@ def answer(message):
 for line in sys.stdin:
     message = json.loads(line)
     heard.append(message["method"])
-    if "id" in message and message["method"] != "hang":
+    silent = era == "silent" and message["method"] == "server/discover"
+    if "id" in message and message["method"] != "hang" and not silent:
         print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer(message)}), flush=True)
 """
 ALICE, BOB = Caller("staff:alice"), Caller("staff:bob")
@@ -61,10 +62,12 @@ IDS = itertools.count(1)
 
 
 @asynccontextmanager
-async def opened(era: str, per: Sharing = "principal", canned: object = None) -> AsyncIterator[StdioUpstream]:
+async def opened(
+    era: str, per: Sharing = "principal", canned: object = None, connect: float = 20.0
+) -> AsyncIterator[StdioUpstream]:
     """The service; nothing of it is left in the end."""
     arguments = (era,) if canned is None else (era, json.dumps(canned))
-    service = Service("files", StdioTarget(python(SERVER, *arguments)), Timeouts(connect=20.0), per=per)
+    service = Service("files", StdioTarget(python(SERVER, *arguments)), Timeouts(connect=connect), per=per)
     before = descriptors()
     with trio.fail_after(60):
         async with open_stdio_upstream(service) as upstream:
@@ -188,6 +191,42 @@ async def test_a_session_that_cannot_be_opened_leaves_no_user(canned: object, er
             await initialize(upstream, ALICE)
         if isinstance(caught.value, Refused):
             assert caught.value.failure == Failure(None, -32602, "no such client")
+
+
+async def test_a_refusal_of_a_service_without_sessions_is_understood() -> None:
+    async with opened("modern", canned={"error": {"code": -32601, "message": "no such method"}}) as upstream:
+        with pytest.raises(WrongEra) as caught:
+            await initialize(upstream, ALICE)
+        assert caught.value.supported == (VERSION,)
+        assert upstream.statistics()["eras"] == VERSION
+
+
+async def test_silence_on_the_probe_means_sessions() -> None:
+    async with opened("silent", connect=2.0) as upstream:
+        for _ in range(2):  # it is asked once
+            with pytest.raises(WrongEra) as caught:
+                await upstream.request(Request(next(IDS), "tools/list"), VERSION, None, ALICE)
+            assert caught.value.supported[0] == "2025-11-25"
+        session = await initialize(upstream, ALICE)
+        assert (await look(session))["heard"][0] == "initialize"
+        await session.peer.aclose()
+
+
+async def test_a_legacy_verdict_is_dropped_when_the_service_says_that_it_has_no_sessions() -> None:
+    refused = {"error": {"code": -32022, "message": "no", "data": {"supported": [VERSION]}}}
+    async with opened("legacy", canned=refused) as upstream:
+        assert (await upstream.revisions(ALICE))[0] == "2025-11-25"
+        with pytest.raises(WrongEra):
+            await initialize(upstream, ALICE)
+        assert upstream.statistics()["eras"] == "not asked yet"
+
+
+async def test_a_session_over_stdio_cannot_be_resumed() -> None:
+    async with opened("legacy") as upstream:
+        session = await initialize(upstream, ALICE)
+        assert session.peer.session is None
+        assert upstream.resume_legacy("s-1", "2025-11-25", ALICE) is None
+        await session.peer.aclose()
 
 
 async def test_a_call_holds_its_process_until_it_is_closed() -> None:

@@ -247,6 +247,29 @@ async def test_without_a_call_a_question_is_for_a_client_before_it_is_for_a_mixe
         assert await receive(client) == notes(404)
 
 
+async def test_a_call_that_waits_for_an_answer_does_not_keep_others_from_asking() -> None:
+    async with open_table() as t:
+        peer = t.session(MIXED)
+        waiting = await t.call(peer, ASK % "q", ASK % "also")
+        assert [each.id for each in await receive(waiting, 2) if isinstance(each, Request)] == ["q", "also"]
+        other = await t.call(peer, NOTE % 1, ASK % "r")
+        assert await receive(other, 2) == [*notes(1), Request("r", "elicitation/create", b"{}")]
+        await peer.send(Result("r", b"{}"))
+        withdrawal = '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"%s"}}'
+        await t.say(withdrawal % "q", withdrawal % "also", NOTE % 2, ASK % "s")  # now both run
+        await nothing_more(other)
+        assert {**REFUSED, "id": "s"} in await t.heard()
+
+
+async def test_questions_of_several_principals_are_never_guessed() -> None:
+    async with open_table() as t:
+        waiting = await t.call(t.session(MIXED), ASK % "w")
+        assert len(await receive(waiting)) == 1
+        bobs = await t.call(t.session(BOB), ASK % "q")
+        await nothing_more(bobs)
+        assert REFUSED in await t.heard()
+
+
 async def test_a_log_message_is_a_mixed_sessions_only_with_its_only_call() -> None:
     async with open_table() as t:
         mixed, client = t.session(MIXED), t.session()
