@@ -81,7 +81,8 @@ class Answer(Protocol):
     async def receive(self) -> Message | Paused | None:
         """The next message; None after the end. A `Result` or `Failure` is the last one and carries our id.
 
-        `Paused` is for who may want to pause, too; everybody else just receives again. Safe to cancel and to call again. Raises `UpstreamError` when the upstream fails.
+        `Paused` is for who may want to pause, too; everybody else just receives again. Safe to cancel and to call
+        again. Raises `UpstreamError` when the upstream fails.
         """
         ...
 

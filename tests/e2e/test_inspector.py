@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, route, running_gateway, stdio_service
 
 pytestmark = [
     pytest.mark.slow,
@@ -61,3 +63,16 @@ async def test_the_inspector_lists_and_calls_tools(demo_gateway: Gateway) -> Non
         add = ("--tool-name", "add", "--tool-arg", "a=2", "--tool-arg", "b=3")
         called = await ask(url, "--method", "tools/call", *add)
         assert called["structuredContent"] == {"result": 5}
+
+
+@pytest.mark.usefixtures("inspector")
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+async def test_whatever_era_the_server_speaks(era: str, tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal")
+    service = stdio_service("all", sys.executable, "-m", "tests.support.sdk_server", "--era", era, "--journal", journal)
+    async with running_gateway(service + route("/mcp", "all"), tmp_path) as gateway:
+        listed = await ask(gateway.url(), "--method", "tools/list")
+        assert "weather" in {tool["name"] for tool in listed["tools"]}
+        weather = ("--tool-name", "weather", "--tool-arg", "region=Gers")
+        called = await ask(gateway.url(), "--method", "tools/call", *weather)
+        assert called["structuredContent"] == {"rain in": "Gers"}

@@ -114,9 +114,7 @@ REFUSED: dict[str, tuple[list[wire.Json], int]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_a_batch_that_is_refused_as_a_whole(
-    case: str, server: CountingServer, autojump_clock: MockClock
-) -> None:
+async def test_a_batch_that_is_refused_as_a_whole(case: str, server: CountingServer, autojump_clock: MockClock) -> None:
     messages, code = REFUSED[case]
     async with open_gateway(simple_table(server.port, Gateway(max=ClientBounds(calls=4)))) as gateway:
         session = await new_session(gateway)
@@ -227,9 +225,7 @@ async def test_questions_in_a_batch(gateway: InProcess, autojump_clock: MockCloc
     assert all("decline" in text_of(final) for final in finals)
 
 
-async def test_one_element_is_cancelled(
-    gateway: InProcess, server: CountingServer, autojump_clock: MockClock
-) -> None:
+async def test_one_element_is_cancelled(gateway: InProcess, server: CountingServer, autojump_clock: MockClock) -> None:
     session = await new_session(gateway)
     async with gateway.connect_http1() as client, gateway.connect_http1() as other:
         await client.send(batch(session, request("x", wire.call("hang")), echo("y")))

@@ -312,18 +312,14 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-async def test_what_is_no_message_is_refused_at_once(
-    case: str, gateway: InProcess, autojump_clock: MockClock
-) -> None:
+async def test_what_is_no_message_is_refused_at_once(case: str, gateway: InProcess, autojump_clock: MockClock) -> None:
     request, status = BAD[case]
     async with ready(gateway) as client:
         assert (await client.post(request)).status == status
         assert (await client.ask(wire.legacy("ping")))["id"] == 1
 
 
-async def test_a_route_that_does_not_ask_for_it(
-    server: CountingServer, autojump_clock: MockClock
-) -> None:
+async def test_a_route_that_does_not_ask_for_it(server: CountingServer, autojump_clock: MockClock) -> None:
     async with open_gateway(simple_table(server.port)) as gateway, gateway.connect_http1() as client:
         assert (await client.ask(get())).status == 400
         assert (await client.ask(wire.legacy("ping", path="/mcp?session=" + "x" * 32))).status == 400
@@ -365,9 +361,7 @@ async def test_a_session_that_the_upstream_forgot(
         assert server.counters["initialized"] == 2
 
 
-async def test_a_drain_lets_calls_end(
-    gateway: InProcess, server: CountingServer, autojump_clock: MockClock
-) -> None:
+async def test_a_drain_lets_calls_end(gateway: InProcess, server: CountingServer, autojump_clock: MockClock) -> None:
     async with ready(gateway) as client, connected(gateway) as other:
         await client.tell(wire.legacy("tools/call", wire.call("progress", steps=1, delay=3)))
         await trio.sleep(1)

@@ -21,7 +21,6 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Literal, NoReturn
 
 import attrs
@@ -68,8 +67,12 @@ class CountingServer:
     seen: deque[Json] = attrs.field(factory=lambda: deque(maxlen=100))
     """The last requests: `{"verb": ..., "path": ..., "headers": {...}, "message": {...} | None}`."""
     minted: int = 0
+    fleeting: bool = False
+    """Whether GET streams end as soon as they are open."""
     port: int = 0
     """Where `open_counting_server` listens."""
+    listeners: list[trio.SocketListener] = attrs.Factory(list)
+    serving: set[trio.abc.Stream] = attrs.Factory(set)
 
     def __attrs_post_init__(self) -> None:
         self.script.announce = self.announce
@@ -84,6 +87,7 @@ class CountingServer:
         """Serve one connection until it ends. Closes the stream."""
         self.script.counters.connections += 1
         self.script.counters.accepted += 1
+        self.serving.add(stream)
         try:
             async with stream:
                 connection = Connection(stream)
@@ -92,7 +96,23 @@ class CountingServer:
         except* (Lost, trio.BrokenResourceError, trio.ClosedResourceError, HttpParserError):
             pass  # nurseries on the way wrap what they pass on, hence the star
         finally:
+            self.serving.discard(stream)
             self.script.counters.connections -= 1
+
+    async def listen(self) -> None:
+        """Serve what connects, until `stop`."""
+        try:
+            await trio.serve_listeners(self.serve, self.listeners)
+        except* trio.ClosedResourceError:
+            pass
+
+    async def stop(self) -> None:
+        """Die: refuse and cut all connections, and lose the sessions."""
+        for listener in self.listeners:
+            await listener.aclose()
+        for stream in list(self.serving):
+            await trio.aclose_forcefully(stream)
+        self.sessions.clear()
 
     async def announce(self, message: Json) -> None:
         """Send a message on every standing stream of either era."""
@@ -213,6 +233,8 @@ class CountingServer:
         if session.standing is not None:
             return await connection.reply(409, _error("there is a stream already"))
         await connection.start_stream()
+        if self.fleeting:
+            return await connection.end_stream()
         session.standing = connection
         self.script.counters.streams += 1
         try:
@@ -282,10 +304,10 @@ async def open_counting_server(
 ) -> AsyncIterator[CountingServer]:
     """A server in this process, on loopback. Its connections end with the block."""
     server = CountingServer(answers=answers, script=ScriptedServer(eras=eras))
-    listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
-    server.port = listeners[0].socket.getsockname()[1]
+    server.listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+    server.port = server.listeners[0].socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(partial(trio.serve_listeners, server.serve, listeners))
+        nursery.start_soon(server.listen)
         yield server
         nursery.cancel_scope.cancel()
 

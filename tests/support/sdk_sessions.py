@@ -43,7 +43,7 @@ class Known:
 
     session: ServerSession
     level: types.LoggingLevel = "debug"
-    uris: set[str] = attrs.field(factory=set)
+    uris: set[str] = attrs.field(factory=set[str])
 
 
 class Sessions:

@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import attrs
 import mcp_types as types
+from mcp import UrlElicitationRequiredError
 
 from conformance.dialogue import Answers, Dialogue, elicit, roots, sample
 from tests.support.sdk_sessions import LEVELS, Sessions
@@ -31,6 +32,10 @@ class Journal:
         """Add a line, whole."""
         with self.path.open("a") as file:
             file.write(line + "\n")
+
+    def has(self, line: str) -> bool:
+        """Whether that has been noticed."""
+        return line in self.path.read_text().splitlines()
 
 
 @attrs.frozen
@@ -81,6 +86,7 @@ def tool(name: str, **properties: dict[str, Any]) -> Callable[[Body], Body]:
     return register
 
 
+VISITED = "https://pages.example/form?of=1"
 TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
 NAME = {"type": "object", "properties": {"name": TEXT}, "required": ["name"]}
@@ -162,9 +168,33 @@ async def ask_roots(call: Call) -> dict[str, Any]:
     return dict((await call.dialogue.ask({"roots": roots()}))["roots"])
 
 
+@tool("visit")
+async def visit(call: Call) -> dict[str, Any]:
+    """Send the user to a page."""
+    return dict(await call.dialogue.ask({"user": page(None if call.dialogue.modern else "visit-1")}))
+
+
+@tool("pay", key=TEXT)
+async def pay(call: Call) -> dict[str, Any]:
+    """Refuse the first call with that key until the user has been to a page; of legacy servers only."""
+    if not call.journal.has(call.arguments["key"]):
+        call.journal.note(call.arguments["key"])
+        where = page("pay-1").params
+        assert isinstance(where, types.ElicitRequestURLParams)
+        raise UrlElicitationRequiredError([where])
+    return {"paid": True}
+
+
+def page(identity: str | None) -> types.ElicitRequest:
+    """A page for the user to visit; legacy ones have a name."""
+    return types.ElicitRequest(
+        params=types.ElicitRequestURLParams(message="Have a look", url=VISITED, elicitation_id=identity)
+    )
+
+
 @tool("interview")
 async def interview(call: Call) -> dict[str, Any]:
-    """Two questions at once, then a third, of which the words need the first answer; progress before each round."""
+    """Two questions at once, then a third, of which the words need the first answer."""
     questions: dict[str, types.InputRequest] = {"name": elicit("Your name?", NAME), "motto": sample("A motto")}
     first = await call.dialogue.ask(questions, stateful=True)
     name = field(first, "name", "name")
@@ -174,4 +204,5 @@ async def interview(call: Call) -> dict[str, Any]:
 
 def field(answers: Answers, key: str, name: str) -> str:
     """What a user filled in."""
-    return str((answers[key].get("content") or {}).get(name, "nothing"))
+    content: dict[str, Any] = answers[key].get("content") or {}
+    return str(content.get(name, "nothing"))

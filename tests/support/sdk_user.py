@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ Era = Literal["modern", "legacy"]
 
 REVISIONS: dict[Era, str] = {"modern": "2026-07-28", "legacy": "2025-11-25"}
 MODES: dict[Era, Literal["auto", "legacy"]] = {"modern": "auto", "legacy": "legacy"}
-FOLDERS = ("file:///home/ada/letters", "file:///home/ada/maps")
+FOLDERS = ("file:///srv/ada/letters", "file:///srv/ada/maps")
 
 PATIENCE = 10.0
 """Seconds for what is awaited to happen."""
@@ -40,13 +40,15 @@ class User:
     era: Era
     url: str
     answers: Answers = attrs.field(default=lambda message: accept(colour="teal"))
-    asked: list[str] = attrs.field(factory=list)
-    logs: list[types.LoggingLevel] = attrs.field(factory=list)
-    heard: list[tuple[str, str | None]] = attrs.field(factory=list)
+    asked: list[str] = attrs.field(factory=list[str])
+    pages: list[str] = attrs.field(factory=list[str])
+    """The URLs that the user was sent to."""
+    logs: list[types.LoggingLevel] = attrs.field(factory=list[types.LoggingLevel])
+    heard: list[tuple[str, str | None]] = attrs.field(factory=list[tuple[str, str | None]])
     """The method of each notification, and the URI if there is one."""
 
     @asynccontextmanager
-    async def client(self, level: types.LoggingLevel | None = None) -> AsyncIterator[Client]:
+    async def client(self, level: types.LoggingLevel | None = None) -> AsyncGenerator[Client]:
         """The client, which can answer everything that a server may ask; `level`: of the logs that it wants."""
         async with Client(
             self.url,
@@ -64,7 +66,7 @@ class User:
             yield client
 
     @asynccontextmanager
-    async def listening(self, client: Client, uri: str) -> AsyncIterator[None]:
+    async def listening(self, client: Client, uri: str) -> AsyncGenerator[None]:
         """Hear of changes of all lists, and of the resource, in the way of the era."""
         async with AsyncExitStack() as stack:
             if self.era == "legacy":
@@ -90,6 +92,10 @@ class User:
 
     async def _elicited(self, context: ClientRequestContext, params: types.ElicitRequestParams) -> Any:
         self.asked.append(params.message)
+        if isinstance(params, types.ElicitRequestURLParams):
+            assert (params.elicitation_id is None) == (self.era == "modern")
+            self.pages.append(params.url)
+            return types.ElicitResult(action="accept")
         return self.answers(params.message)
 
     async def _logged(self, params: types.LoggingMessageNotificationParams) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import TypeVar
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def entered(manager: AbstractAsyncContextManager[T]) -> Iterator[T]:
+def entered(manager: AbstractAsyncContextManager[T]) -> Generator[T]:
     """What the manager yields, entered and left in a thread with an event loop of its own."""
     ready = queue.SimpleQueue[tuple[T, trio.lowlevel.TrioToken] | None]()
     leave = trio.Event()

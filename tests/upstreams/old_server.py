@@ -44,6 +44,8 @@ class OldServer:
     """What happens after a message was acknowledged, instead of an answer."""
     first: bool = False
     """Whether that happens before the acknowledgement."""
+    deaf: trio.Event | None = None
+    """Requests on new connections are not read before."""
     mute: bool = False
     """Whether `initialize` is not answered."""
     error: Json | None = None
@@ -52,6 +54,8 @@ class OldServer:
 
     async def script(self, visit: Visit) -> None:
         """See `origin.Script`."""
+        if self.deaf is not None:
+            await self.deaf.wait()
         while True:
             request = await visit.hear()
             if request.verb == "GET":

@@ -8,6 +8,7 @@ import pytest
 import trio
 import trio.testing
 
+from gatewayd import __version__
 from gatewayd.protocol.codes import HEADER_MISMATCH, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY, UNSUPPORTED_VERSION
 from gatewayd.protocol.jsonrpc import Failure, Result
 from gatewayd.protocol.versions import LEGACY, MODERN
@@ -270,6 +271,7 @@ def test_the_probe_is_what_a_modern_client_would_send() -> None:
     assert json.loads(request.params or b"") == {
         "_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "gatewayd", "version": __version__},
             "io.modelcontextprotocol/clientCapabilities": {},
         }
     }
@@ -323,6 +325,9 @@ def test_what_is_no_list_of_strings_names_nothing(raw: bytes) -> None:
 
 def test_the_chosen_revision() -> None:
     assert chosen_version(Result(1, b'{"protocolVersion":"2024-11-05"}')) == "2024-11-05"
-    for raw in (b"{}", b'{"protocolVersion":"2026-07-28"}', b'{"protocolVersion":["2025-11-25"]}', b'{"a":1,"a":1}'):
+    for raw in (b"{}", b'{"protocolVersion":"1999-01-01"}', b'{"protocolVersion":["2025-11-25"]}', b'{"a":1,"a":1}'):
         with pytest.raises(UpstreamBroke):
             chosen_version(Result(1, raw))
+    with pytest.raises(WrongEra) as caught:
+        chosen_version(Result(1, b'{"protocolVersion":"2026-07-28"}'))
+    assert caught.value.supported == MODERN

@@ -168,7 +168,7 @@ def supported(*versions: str) -> bytes:
     ("wire", "error", "reason"),
     [
         (reply(result(3, b'{"protocolVersion":"1999-01-01"}')), UpstreamBroke, "not offered"),
-        (reply(result(3, b'{"protocolVersion":"2026-07-28"}')), UpstreamBroke, "not offered"),
+        (reply(result(3, b'{"protocolVersion":"2026-07-28"}')), WrongEra, "without sessions"),
         (reply(result(3, b'{"protocolVersion":null}')), UpstreamBroke, "not offered"),
         (reply(result(3, b"{}")), UpstreamBroke, "not offered"),
         (

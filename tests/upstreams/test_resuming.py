@@ -1,29 +1,29 @@
-"""Streams of legacy sessions that break off or are closed on purpose, and are taken up again."""
+"""Answers of legacy sessions that break off or are closed on purpose, and are taken up again."""
 
 from __future__ import annotations
-
-import json
-from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
 
-from gatewayd.protocol.jsonrpc import Message, Notification, Result
-from gatewayd.upstreams.channel import Answer, Paused, SessionLost, UpstreamBroke, UpstreamDied, UpstreamError
+from gatewayd.upstreams.channel import Paused, UpstreamBroke, UpstreamDied, UpstreamError
 from gatewayd.upstreams.cursor import LONGEST_RETRY, SHORTEST_RETRY
-from gatewayd.upstreams.http import HttpUpstream
-from gatewayd.upstreams.http_session import HttpLegacyPeer
-from gatewayd.upstreams.resuming import ATTEMPTS, GOODBYE
-from gatewayd.upstreams.session_wire import SessionWire
-from tests.support.checkpoints import at_every_step, cut
-from tests.support.counting_http import Lost
+from gatewayd.upstreams.resuming import ATTEMPTS
+from tests.upstreams.interrupted import (
+    DONE,
+    FINAL,
+    PAUSE,
+    cancellations,
+    note,
+    noted,
+    one_by_one,
+    peer,
+    resumptions,
+)
 from tests.upstreams.origin import (
-    ACCEPTED,
     CALL,
     LAST_CHUNK,
     SSE_HEAD,
-    Origin,
     Visit,
     event,
     everything,
@@ -32,66 +32,7 @@ from tests.upstreams.origin import (
     numbered,
     open_upstream,
     reply,
-    result,
 )
-
-VERSION = "2025-11-25"
-DONE = Result(7, b"{}")
-FINAL = result(7)
-PAUSE = Paused(200)
-
-
-def note(number: int) -> bytes:
-    return b'{"jsonrpc":"2.0","method":"notifications/message","params":{"n":%d}}' % number
-
-
-def noted(number: int) -> Message:
-    return Notification("notifications/message", b'{"n":%d}' % number)
-
-
-def peer(upstream: HttpUpstream, session: str | None = "s-1") -> HttpLegacyPeer:
-    return HttpLegacyPeer(SessionWire(upstream.origin, session, VERSION))
-
-
-async def stream(upstream: HttpUpstream) -> Answer:
-    answer = await peer(upstream).listen()
-    assert answer is not None
-    return answer
-
-
-Say = Callable[[Visit], Awaitable[object]]
-
-
-def one_by_one(*scripts: bytes | Say) -> Callable[[Visit], Awaitable[None]]:
-    """What each connection says to its first request; then it is closed. `notifications/cancelled` is accepted."""
-    left = list(scripts)
-
-    async def script(visit: Visit) -> None:
-        while b"notifications/cancelled" in (await visit.hear()).body:
-            await visit.say(ACCEPTED)
-        said = left.pop(0)
-        if isinstance(said, bytes):
-            await visit.say(said)
-        else:
-            await said(visit)
-
-    return script
-
-
-async def hang(visit: Visit) -> None:
-    await visit.gone()
-
-
-def resumptions(origin: Origin) -> list[str | None]:
-    """From where the client came back."""
-    for request in origin.heard:
-        assert request.headers["mcp-session-id"] == "s-1"
-        assert request.headers["mcp-protocol-version"] == VERSION
-    return [request.headers.get("last-event-id") for request in origin.heard if request.verb == "GET"]
-
-
-def cancellations(origin: Origin) -> int:
-    return sum(b"notifications/cancelled" in request.body for request in origin.heard)
 
 
 async def test_a_call_whose_stream_is_closed_on_purpose_goes_on_after_a_pause(
@@ -245,191 +186,6 @@ async def test_a_flood_of_resumed_events_is_bounded_by_the_limit_of_one(autojump
             await everything(await peer(upstream).request(CALL))
 
 
-async def test_who_gives_up_while_the_stream_is_interrupted_says_so(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_upstream(one_by_one(SSE_HEAD + numbered("a", retry=5000) + LAST_CHUNK)) as (upstream, origin):
-        answer = await peer(upstream).request(CALL)
-        assert await answer.receive() == Paused(5000)
-        with trio.move_on_after(1) as scope:
-            await answer.receive()
-        assert scope.cancelled_caught
-        await answer.aclose()
-        assert cancellations(origin) == 1
-        assert await answer.receive() is None
-        assert upstream.pool.open == upstream.pool.idle
-
-
-async def test_waiting_can_be_taken_up_again_where_it_was(autojump_clock: trio.testing.MockClock) -> None:
-    script = one_by_one(SSE_HEAD + numbered("a", retry=5000) + LAST_CHUNK, SSE_HEAD + event(FINAL))
-    async with open_upstream(script) as (upstream, _):
-        began = trio.current_time()
-        answer = await peer(upstream).request(CALL)
-        received: list[Message | Paused | None] = []
-        while DONE not in received:
-            with trio.move_on_after(0.7):
-                received.append(await answer.receive())
-        assert received == [Paused(5000), DONE]
-        assert trio.current_time() - began == pytest.approx(5)
-        await answer.aclose()
-
-
-async def test_a_goodbye_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
-    async def script(visit: Visit) -> None:
-        await visit.hear()
-        await visit.gone()
-
-    async with open_upstream(script) as (upstream, _):
-        answer = await peer(upstream).request(CALL)
-        began = trio.current_time()
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await answer.aclose()
-        assert trio.current_time() - began == pytest.approx(GOODBYE)
-        await answer.aclose()
-        assert upstream.pool.open == 0
-
-
-async def test_cancelling_at_any_point_leaves_nothing_and_loses_nothing() -> None:
-    script_of: list[Callable[[Visit], Awaitable[None]]] = []
-
-    async def script(visit: Visit) -> None:
-        await script_of[-1](visit)
-
-    async with open_upstream(script) as (upstream, origin):
-
-        async def trial(steps: int) -> bool:
-            again = SSE_HEAD + numbered("b", FINAL) + LAST_CHUNK
-            script_of.append(
-                one_by_one(SSE_HEAD + numbered("a", note(1), retry=0) + LAST_CHUNK, *(again for _ in range(9)))
-            )
-            origin.heard.clear()
-            answer = await peer(upstream).request(CALL)
-            received: list[Message | Paused] = []
-
-            async def work(begin: Callable[[], None]) -> None:
-                begin()
-                while (message := await answer.receive()) is not None:
-                    received.append(message)
-
-            ended = await cut(work, steps)
-            while (message := await answer.receive()) is not None:
-                received.append(message)
-            await answer.aclose()
-            assert received == [noted(1), Paused(SHORTEST_RETRY), DONE]
-            return ended
-
-        async def at_rest() -> None:
-            await trio.lowlevel.checkpoint()
-            assert upstream.pool.open == upstream.pool.idle
-
-        assert await at_every_step(trial, at_rest) > 5
-
-
-async def test_giving_up_at_any_point_leaves_nothing() -> None:
-    script_of: list[Callable[[Visit], Awaitable[None]]] = []
-
-    async def script(visit: Visit) -> None:
-        await script_of[-1](visit)
-
-    async with open_upstream(script) as (upstream, _):
-
-        async def trial(steps: int) -> bool:
-            again = SSE_HEAD + numbered("b", FINAL) + LAST_CHUNK
-            script_of.append(one_by_one(SSE_HEAD + numbered("a", note(1), retry=0), again))
-
-            async def work(begin: Callable[[], None]) -> None:
-                begin()
-                await everything(await peer(upstream).request(CALL))
-
-            return await cut(work, steps)
-
-        async def at_rest() -> None:
-            await trio.lowlevel.checkpoint()
-            assert upstream.pool.open == upstream.pool.idle
-
-        assert await at_every_step(trial, at_rest) > 5
-
-
-async def test_the_stream_of_the_session_is_polled_for_ever(autojump_clock: trio.testing.MockClock) -> None:
-    quiet = SSE_HEAD + LAST_CHUNK
-    script = one_by_one(
-        SSE_HEAD + numbered("a", note(1), retry=200) + LAST_CHUNK,
-        *(quiet for _ in range(3 * ATTEMPTS)),
-        SSE_HEAD + numbered("b", note(2)),
-        SSE_HEAD + numbered("c") + LAST_CHUNK,
-        hang,
-    )
-    async with open_upstream(script) as (upstream, origin):
-        answer = await stream(upstream)
-        received = [await answer.receive() for _ in range(3 + 3 * ATTEMPTS + 1)]
-        assert received == [noted(1), *[PAUSE] * (1 + 3 * ATTEMPTS), noted(2), PAUSE]
-        await answer.aclose()
-        assert resumptions(origin) == [None, *["a"] * (1 + 3 * ATTEMPTS), "b"]
-        assert cancellations(origin) == 0
-
-
-async def test_a_stream_of_the_session_that_names_no_place_just_ends() -> None:
-    async with open_upstream(one_by_one(SSE_HEAD + event(note(1)) + LAST_CHUNK)) as (upstream, origin):
-        assert await everything(await stream(upstream)) == [noted(1)]
-        assert resumptions(origin) == [None]
-
-
-async def test_a_stream_of_the_session_that_is_lost_without_a_place_died() -> None:
-    async with open_upstream(one_by_one(SSE_HEAD + event(note(1)))) as (upstream, _):
-        with pytest.raises(UpstreamDied):
-            await everything(await stream(upstream))
-
-
-@pytest.mark.parametrize("status", [400, 404, 405, 410])
-async def test_a_place_that_the_service_does_not_know_is_forgotten(
-    status: int, autojump_clock: trio.testing.MockClock
-) -> None:
-    script = one_by_one(
-        SSE_HEAD + numbered("a", note(1)) + LAST_CHUNK,
-        reply(b"", status, "text/plain"),
-        SSE_HEAD + numbered("a", note(2)) + LAST_CHUNK,
-        reply(b"", 503, "text/plain"),
-        reply(b"", status, "text/plain"),
-        b"",
-        SSE_HEAD + event(note(3)) + LAST_CHUNK,
-    )
-    async with open_upstream(script) as (upstream, origin):
-        received = await everything(await stream(upstream))
-        assert received == [noted(1), Paused(1000), noted(2), Paused(1000), noted(3)]
-        assert resumptions(origin) == [None, "a", None, "a", "a", None, None]
-
-
-async def test_a_stream_that_is_no_longer_offered_has_ended(autojump_clock: trio.testing.MockClock) -> None:
-    refused = reply(b"", 405, "text/plain")
-    script = one_by_one(SSE_HEAD + numbered("a", note(1)) + LAST_CHUNK, refused, refused)
-    async with open_upstream(script) as (upstream, _):
-        assert await everything(await stream(upstream)) == [noted(1), Paused(1000)]
-
-
-@pytest.mark.parametrize(("status", "error"), [(404, SessionLost), (401, UpstreamBroke)])
-async def test_a_stream_ends_with_its_session(
-    status: int, error: type[UpstreamError], autojump_clock: trio.testing.MockClock
-) -> None:
-    refused = reply(b"", status, "text/plain")
-    async with open_upstream(one_by_one(SSE_HEAD + numbered("a", note(1)), refused, refused)) as (upstream, origin):
-        session = peer(upstream)
-        answer = await session.listen()
-        assert answer is not None
-        with pytest.raises(error):
-            await everything(answer)
-        assert (session.session is None) == (status == 404)
-        if status == 404:
-            await session.aclose()
-            assert [request.verb for request in origin.heard] == ["GET"] * 3
-
-
-async def test_a_stream_that_cannot_be_opened_again_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
-    refused = (reply(b"", 503, "text/plain") for _ in range(ATTEMPTS))
-    async with open_upstream(one_by_one(SSE_HEAD + numbered("a", note(1)), *refused)) as (upstream, origin):
-        with pytest.raises(UpstreamDied):
-            await everything(await stream(upstream))
-        assert len(origin.heard) == 1 + ATTEMPTS
-
-
 async def test_after_a_refusal_to_go_on_the_session_may_live(autojump_clock: trio.testing.MockClock) -> None:
     """Some services answer 404 for an event id that they do not know."""
     script = one_by_one(SSE_HEAD + numbered("a"), reply(b"", 404, "text/plain"), reply(FINAL))
@@ -446,16 +202,3 @@ async def test_without_a_session_calls_are_resumed_all_the_same(autojump_clock: 
     async with open_upstream(script) as (upstream, origin):
         assert await messages(await peer(upstream, None).request(CALL)) == [noted(1), DONE]
         assert "mcp-session-id" not in origin.heard[1].headers
-
-
-async def test_a_cancellation_names_the_request() -> None:
-    async def script(visit: Visit) -> None:
-        while True:
-            request = await visit.hear()
-            if b"cancelled" in request.body:
-                await visit.say(ACCEPTED)
-                raise Lost
-
-    async with open_upstream(script) as (upstream, origin):
-        await (await peer(upstream).request(CALL)).aclose()
-        assert json.loads(origin.heard[-1].body)["params"]["requestId"] == 7

@@ -61,7 +61,7 @@ async def heard(connection: StdioConnection, ident: int) -> list[dict[str, Any]]
 
 
 async def test_a_hundred_calls_share_a_process() -> None:
-    results: dict[int, Message | None] = {}
+    results: dict[int, Message | Paused | None] = {}
 
     async def call(ident: int) -> None:
         results[ident] = await final(await connection.request(Request(ident, f"m{ident}")))

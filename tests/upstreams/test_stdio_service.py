@@ -181,7 +181,7 @@ async def test_a_modern_service_has_no_sessions() -> None:
     [
         ({"error": {"code": -32602, "message": "no such client"}}, Refused),
         ({"result": {"protocolVersion": "1999-01-01"}}, UpstreamBroke),
-        ({"result": {"protocolVersion": "2026-07-28"}}, UpstreamBroke),
+        ({"result": {"protocolVersion": "2026-07-28"}}, WrongEra),
         ({"result": {}}, UpstreamBroke),
     ],
 )
