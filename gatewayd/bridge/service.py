@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from gatewayd.auth.keychain import Keychain
-from gatewayd.bridge.legacy_client import open_modern_peer, tools_of
-from gatewayd.bridge.modern_client import ModernClients, open_modern_clients
+from gatewayd.bridge.legacy_client.peer import open_modern_peer, tools_of
+from gatewayd.bridge.modern_client.clients import ModernClients, open_modern_clients
 from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.jsonrpc import Request
 from gatewayd.protocol.versions import SUPPORTED

@@ -15,6 +15,7 @@ from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import INVALID_REQUEST
 from gatewayd.protocol.eventstream import encode_event
 from gatewayd.protocol.jsonrpc import Message, Request, RpcError, decode_batch
+from gatewayd.protocol.limits import BATCH_MESSAGES
 from gatewayd.sessions.session import Session
 
 REVISION = "2025-03-26"
@@ -59,7 +60,7 @@ async def serve_batch(call: Call, body: bytes, legacy: Legacy, run: Runner) -> O
     session = await legacy.session(call)
     if session.memo.version != REVISION:
         raise RpcError(INVALID_REQUEST, f"Invalid request: only sessions of {REVISION} have batches")
-    messages = decode_batch(body, call.plan.max_calls)
+    messages = decode_batch(body, min(call.plan.max_calls, BATCH_MESSAGES))
     if any(isinstance(message, Request) and message.method == "initialize" for message in messages):
         raise RpcError(INVALID_REQUEST, "Invalid request: initialize cannot be part of a batch")
     call.reply.keeps_alive = True

@@ -130,6 +130,8 @@ class LegacyCalls:
             if pending.unfinished:
                 session.start("call", call.plan.route.path, partial(self._go_on, pending))
             else:
+                if call.abandoned or pending.cancelled:
+                    _end_early(pending)
                 await _finish(pending)
 
     async def _go_on(self, pending: Pending, scope: trio.CancelScope) -> None:
@@ -142,8 +144,7 @@ class LegacyCalls:
                 journal.add(encode(final))
                 journal.end()
         finally:
-            if journal is not None:
-                _end_early(pending, journal)
+            _end_early(pending)
             await _finish(pending)
 
     async def _translate(self, pending: Pending, message: Notification | Request) -> Notification | Request | None:
@@ -182,18 +183,20 @@ async def translate(
     return asked
 
 
-def _end_early(pending: Pending, journal: Journal) -> None:
-    """The end of a stream whose answer did not come; nothing to do where it did.
+def _end_early(pending: Pending) -> None:
+    """The end of a stream whose answer did not come; nothing to do where it did, or where there is no stream.
 
     A client that cancelled waits for nothing. One whose window is over is told that the outcome is unknown if it asks.
     """
-    timeout = judge_end(None, pending.call)
+    journal, timeout = pending.call.reply.journal, judge_end(None, pending.call)
+    if journal is None or journal.ended_at is not None:
+        return
     if pending.cancelled:
         journal.end()
-    elif journal.ended_at is None and trio.current_time() >= pending.call.deadline and timeout is not None:
+    elif trio.current_time() >= pending.call.deadline and timeout is not None:
         journal.add(encode(timeout.failure))
         journal.end()
-    elif journal.ended_at is None:
+    else:
         pending.session.store.close(journal)
 
 

@@ -107,7 +107,7 @@ def decode_batch(data: bytes, most: int) -> list[Message | RpcError]:
     Raises `RpcError` where the whole is no strict JSON, or has no elements, or more than `most`.
     """
     try:
-        elements = checked_elements(data)
+        elements = checked_elements(data, most)
     except JsonError as error:
         raise RpcError(PARSE_ERROR, f"Parse error: {error.reason}") from None
     if not elements:

@@ -31,3 +31,6 @@ LINE_BYTES: Final = 16 * 1024 * 1024
 
 RETRY_DIGITS: Final = 10
 """Digits of an SSE `retry` value in milliseconds: ten digits are more than a hundred days already."""
+
+BATCH_MESSAGES: Final = 100
+"""Messages of one batch. Only MCP 2025-03-26 has batches, and its clients hardly ever send any."""

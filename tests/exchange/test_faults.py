@@ -109,7 +109,7 @@ async def test_bytes_behind_an_answer_spoil_the_connection_only(autojump_clock: 
         async with open_gateway(simple_table(upstream.port)) as gateway, gateway.connect_http1() as client:
             upstream.answer = [GOOD + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"]
             for _ in range(3):
-                assert (await call(client)).json()["result"] == {"content": []}
+                assert (await call(client)).json()["result"] == {"resultType": "complete", "content": []}
         assert max(upstream.served) <= 2
 
 

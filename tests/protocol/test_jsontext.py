@@ -316,8 +316,8 @@ def test_strings_are_all_or_none() -> None:
 def test_elements_are_the_text_to_the_letter() -> None:
     parts = [b"1.0", b'"\\u0061,]"', b'{ "a" : [1, 2] }', b"[ ]", b"null", b"1e400"]
     data = b"\t[ %b ] " % b" ,\n".join(parts)
-    assert jsontext.elements(data) == jsontext.checked_elements(data) == parts
-    assert jsontext.elements(b"[]") == jsontext.checked_elements(b" [ ]") == []
+    assert jsontext.elements(data) == jsontext.checked_elements(data, 9) == parts
+    assert jsontext.elements(b"[]") == jsontext.checked_elements(b" [ ]", 9) == []
 
 
 @pytest.mark.parametrize("other", [b"{}", b'"[]"', b"1", b"null", b"", b"[1", b"[" * 9999, b'"\xff"'])
@@ -325,15 +325,22 @@ def test_what_is_no_array_has_no_elements(other: bytes) -> None:
     with pytest.raises(JsonError, match="not an array"):
         jsontext.elements(other)
     with pytest.raises(JsonError):
-        jsontext.checked_elements(other)
+        jsontext.checked_elements(other, 9)
+
+
+def test_of_too_many_elements_only_so_many_are_looked_at() -> None:
+    assert jsontext.checked_elements(b"[1,2,3]", 3) == [b"1", b"2", b"3"]
+    assert jsontext.checked_elements(b"[1,2,3,4,5,6]", 3) == [b"1", b"2", b"3", b"4"]
+    with pytest.raises(JsonError):
+        jsontext.checked_elements(b"[1,2,3,4,5,nope]", 3)
 
 
 @pytest.mark.parametrize("bad", NESTED_BAD)
 def test_bad_text_is_refused_in_an_element_as_well(bad: bytes) -> None:
     with pytest.raises(JsonError):
-        jsontext.checked_elements(b"[1,%b]" % bad)
+        jsontext.checked_elements(b"[1,%b]" % bad, 9)
 
 
 @given(st.lists(json_values, max_size=5))
 def test_elements_are_those_that_the_standard_library_finds(values: list[Any]) -> None:
-    assert [json.loads(raw) for raw in jsontext.checked_elements(json.dumps(values).encode())] == values
+    assert [json.loads(raw) for raw in jsontext.checked_elements(json.dumps(values).encode(), 9)] == values

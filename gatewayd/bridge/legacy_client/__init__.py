@@ -1,0 +1,1 @@
+"""Clients with sessions over a service that has none: the gateway keeps the session."""
