@@ -19,6 +19,11 @@ ROOTS: Final = "roots/list"
 ASKING: Final[Mapping[str, str]] = MappingProxyType({ELICIT: "elicitation", SAMPLE: "sampling", ROOTS: "roots"})
 """Method to capability."""
 
+INPUT_REQUESTS: Final = "inputRequests"
+INPUT_RESPONSES: Final = "inputResponses"
+REQUEST_STATE: Final = "requestState"
+"""Members in which the modern era asks, and is answered: multi round-trip requests."""
+
 FORM: Final = "form"
 URL: Final = "url"
 

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from gatewayd.auth.keychain import Keychain
 from gatewayd.bridge.legacy_client.peer import open_modern_peer, tools_of
 from gatewayd.bridge.modern_client.clients import ModernClients, open_modern_clients
+from gatewayd.bridge.modern_client.parking import Tickets
 from gatewayd.observe.metrics import Processes
+from gatewayd.observe.tree import Node
 from gatewayd.protocol.jsonrpc import Request
 from gatewayd.protocol.versions import SUPPORTED
 from gatewayd.routes.table import Service
@@ -78,7 +79,12 @@ class BridgedService:
 
 
 @asynccontextmanager
-async def open_bridge(inner: Upstream, keychain: Keychain, ids: itertools.count[int]) -> AsyncGenerator[BridgedService]:
-    """The service, bridged. Pooled sessions and parked calls end with the block. Exceptions leave in a group."""
-    async with open_modern_clients(inner, keychain, ids) as modern:
+async def open_bridge(
+    inner: Upstream, tickets: Tickets, ids: itertools.count[int], node: Node
+) -> AsyncGenerator[BridgedService]:
+    """The service, bridged; `node` is its own in the tree, `tickets` are those of the process.
+
+    Pooled sessions and parked calls end with the block. Exceptions leave in a group.
+    """
+    async with open_modern_clients(inner, tickets, ids, node) as modern:
         yield BridgedService(inner, modern, ids)

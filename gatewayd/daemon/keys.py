@@ -82,6 +82,12 @@ def key_file(environ: Mapping[str, str], config_path: Path) -> Path | None:
     return Path(shared, "gatewayd", f"{name}.key")
 
 
+def ledger_file(environ: Mapping[str, str], config_path: Path) -> Path | None:
+    """Where it is kept what became of sessions: beside the key, also when the configuration has keys of its own."""
+    path = key_file(environ, config_path)
+    return None if path is None else path.with_suffix(".ledger")
+
+
 def kept_key(path: Path | None) -> bytes:
     """The key in a file, which is made if there is none. Who comes at the same time gets the same one.
 

@@ -6,6 +6,7 @@ import itertools
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
 import structlog
@@ -17,7 +18,7 @@ from gatewayd.control.app import build_app
 from gatewayd.control.serve import host_names, serve_admin
 from gatewayd.daemon.configuration import Configuration
 from gatewayd.daemon.generation import Generation, provision
-from gatewayd.daemon.keys import SealingKeys
+from gatewayd.daemon.keys import SealingKeys, ledger_file
 from gatewayd.daemon.notify import Notifier, feed_watchdog, watchdog_interval
 from gatewayd.daemon.services import Services
 from gatewayd.exchange.exchange import LAST_WORD, Exchange
@@ -31,6 +32,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.versions import REQUESTS
 from gatewayd.routes.table import Listen, Table
+from gatewayd.sessions.ledger import Ledger, open_ledger
 from gatewayd.sessions.registry import Registry, Terms
 from gatewayd.upstreams.service import Upstream
 
@@ -64,14 +66,16 @@ class Daemon:
     async def run(self, table: Table) -> None:
         """Serve `table` until SIGTERM or SIGINT, drain, end. A second signal ends without waiting.
 
-        Sessions outlive connections, services outlive sessions, and the admin plane outlives all of them, so that one
-        can watch the drain. Raises `CannotListen`, in a group, before anything is served.
+        Sessions outlive connections, the ledger and the services outlive sessions, and the admin plane outlives all of
+        them, so that one can watch the drain. Raises `CannotListen`, in a group, before anything is served.
         """
         with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as outer:
                 async with trio.open_nursery() as services:
-                    async with trio.open_nursery() as sessions:
-                        await self._open(table, sessions, services, outer)
+                    keys = await trio.to_thread.run_sync(self._keys.of, table.gateway.session)
+                    self._keychain = Keychain(keys)
+                    async with self._open_ledger() as ledger, trio.open_nursery() as sessions:
+                        await self._open(table, ledger, sessions, services, outer)
                         async with trio.open_nursery() as front:
                             await self._serve(signals, front)
                         with trio.move_on_after(FAREWELL):
@@ -104,12 +108,17 @@ class Daemon:
         current = self._generation
         return {"generation": current.number, "digest": current.table.digest, "loaded_at": current.loaded_at}
 
-    async def _open(self, table: Table, sessions: trio.Nursery, services: trio.Nursery, outer: trio.Nursery) -> None:
+    def _open_ledger(self) -> AbstractAsyncContextManager[Ledger]:
+        path = ledger_file(self._configuration.environ, self._configuration.path)
+        return open_ledger(path, self._keychain)
+
+    async def _open(
+        self, table: Table, ledger: Ledger, sessions: trio.Nursery, services: trio.Nursery, outer: trio.Nursery
+    ) -> None:
         """Everything but the clients."""
         gateway = table.gateway
-        self._keychain = Keychain(await trio.to_thread.run_sync(self._keys.of, gateway.session))
         terms = Terms(gateway.session, gateway.max)
-        self._registry = Registry(terms, self._keychain, self._metrics, self._branch("sessions"), sessions)
+        self._registry = Registry(terms, self._keychain, ledger, self._metrics, self._branch("sessions"), sessions)
         self._services = Services(services, self._registry, self._branch("upstreams"), self._keychain, self._ids)
         self._generation = await provision(1, table, self._services, _now())
         self._services.use(self._generation.services, gateway.drain)

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from gatewayd.auth.keychain import Keychain
+from gatewayd.bridge.modern_client.parking import Tickets
 from gatewayd.bridge.service import open_bridge
 from gatewayd.observe.metrics import Processes
 from gatewayd.observe.tree import Node
@@ -42,7 +43,7 @@ class Services:
         self._nursery = nursery
         self._registry = registry
         self._node = root
-        self._keychain = keychain
+        self._tickets = Tickets(keychain)
         self._ids = ids
         self._running: dict[str, Running] = {}
 
@@ -90,8 +91,11 @@ class Services:
         return {name: running.upstream.processes() for name, running in self._running.items()}
 
     async def _run(self, service: Service, *, task_status: trio.TaskStatus[Running]) -> None:
-        with Node("service", service.name, parent=self._node, now=trio.current_time()):
-            async with open_upstream(service) as inner, open_bridge(inner, self._keychain, self._ids) as upstream:
+        with Node("service", service.name, parent=self._node, now=trio.current_time()) as node:
+            async with (
+                open_upstream(service) as inner,
+                open_bridge(inner, self._tickets, self._ids, node) as upstream,
+            ):
                 running = Running(upstream)
                 task_status.started(running)
                 await running.retired.wait()

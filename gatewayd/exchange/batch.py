@@ -15,6 +15,7 @@ from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import INVALID_REQUEST
 from gatewayd.protocol.eventstream import encode_event
 from gatewayd.protocol.jsonrpc import Message, Request, RpcError, decode_batch
+from gatewayd.protocol.jsontext import encode_elements
 from gatewayd.protocol.limits import BATCH_MESSAGES
 from gatewayd.sessions.session import Session
 
@@ -44,7 +45,7 @@ class BatchAnswer:
             await self._flush()
             await self._reply.end()
         elif self._finals:
-            await self._reply.finish(b"[%b]" % b",".join(self._finals))
+            await self._reply.finish(encode_elements(self._finals))
         else:
             await self._reply.accept()
 

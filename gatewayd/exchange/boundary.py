@@ -20,7 +20,7 @@ from gatewayd.protocol.codes import (
     UPSTREAM_UNREACHABLE,
 )
 from gatewayd.protocol.jsonrpc import Failure, RpcError
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, text
+from gatewayd.protocol.jsontext import JsonError, encode_elements, encode_members, members, text
 from gatewayd.upstreams.channel import (
     Refused,
     UpstreamBroke,
@@ -60,7 +60,7 @@ def judge(error: Exception, call: Call) -> Verdict:
             failure, status = error.failure(), error.status
             outcome: Outcome = "refused"
         case WrongEra():
-            supported = b"[%b]" % b",".join(text(version) for version in error.supported)
+            supported = encode_elements(map(text, error.supported))
             data = {"supported": supported, "requested": text(call.version or "")}
             failure = Failure(None, UNSUPPORTED_VERSION, f"Unsupported protocol version: {error.reason}")
             status, outcome = 400, "refused"

@@ -16,7 +16,7 @@ from gatewayd.exchange.boundary import Verdict, http_status, judge, judge_end
 from gatewayd.exchange.call import Call
 from gatewayd.exchange.http_sse import SseClients, ticket_in, wants_sse
 from gatewayd.exchange.legacy import Legacy
-from gatewayd.exchange.modern import LISTEN, end_listening, serve_modern
+from gatewayd.exchange.modern import end_listening, serve_modern
 from gatewayd.exchange.plan import Plans
 from gatewayd.exchange.reply import Reply
 from gatewayd.observe.metrics import Metrics, Outcome
@@ -25,6 +25,7 @@ from gatewayd.protocol.codes import HEADER_MISMATCH, INVALID_REQUEST, UNSUPPORTE
 from gatewayd.protocol.envelope import classify
 from gatewayd.protocol.http1 import HttpError, RequestHead
 from gatewayd.protocol.jsonrpc import Message, Notification, Request, RpcError, decode, encode, is_batch
+from gatewayd.protocol.versions import LISTEN
 from gatewayd.sessions.registry import Registry
 from gatewayd.upstreams.channel import UpstreamError
 

@@ -12,7 +12,7 @@ import msgspec
 
 from gatewayd.protocol.codes import INVALID_PARAMS
 from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, RpcError
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, text
+from gatewayd.protocol.jsontext import JsonError, encode_members, members, members_if_any, text
 from gatewayd.protocol.versions import META, META_SUBSCRIPTION_ID, PROGRESS_TOKEN
 
 _ESCAPE = b"\\"
@@ -29,7 +29,7 @@ class Hop(msgspec.Struct, frozen=True, gc=False):
 
     def progress(self, message: Notification) -> Notification | None:
         """A progress notification with the client's token; None when it belongs to nobody."""
-        params = _members(message.params)
+        params = members_if_any(message.params)
         if self.client_token is None or params.get(PROGRESS_TOKEN) != b"%d" % self.our_id:
             return None
         return Notification(message.method, encode_members({**params, PROGRESS_TOKEN: self.client_token}))
@@ -52,7 +52,7 @@ class Hop(msgspec.Struct, frozen=True, gc=False):
 
     def _retag(self, raw: bytes) -> bytes:
         parts = members(raw)
-        meta = _members(parts.get(META))
+        meta = members_if_any(parts.get(META))
         if META_SUBSCRIPTION_ID not in meta:
             return raw
         own = text(self.client_id) if isinstance(self.client_id, str) else b"%d" % self.client_id
@@ -88,10 +88,3 @@ def legacy_hop(request: Request, our_id: int) -> tuple[Hop, Request]:
 
 def _may_hold(raw: bytes, name: str) -> bool:
     return name.encode() in raw or _ESCAPE in raw
-
-
-def _members(raw: bytes | None) -> dict[str, bytes]:
-    try:
-        return members(raw or b"{}")
-    except JsonError:
-        return {}

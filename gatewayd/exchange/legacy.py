@@ -13,11 +13,12 @@ from gatewayd.exchange.legacy_streams import LegacyStreams
 from gatewayd.exchange.revisions import asked_version, offer_known
 from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import INVALID_PARAMS, INVALID_REQUEST, RATE_LIMITED
-from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result, RpcError, encode, identifier
-from gatewayd.protocol.jsontext import JsonError, members
+from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, RpcError, encode
+from gatewayd.protocol.jsontext import JsonError
 from gatewayd.sessions.memo import Memo
 from gatewayd.sessions.registry import Registry, TooManySessions
 from gatewayd.sessions.session import Session
+from gatewayd.upstreams.attribution import cancelled
 from gatewayd.upstreams.healing import HealingPeer
 from gatewayd.upstreams.service import Caller, Upstream
 
@@ -114,7 +115,7 @@ class Legacy:
 
     async def _notify(self, session: Session, message: Notification) -> None:
         if message.method == "notifications/cancelled":
-            ident = _request_id(message)
+            ident = cancelled(message)
             running = session.calls.get(ident) if ident is not None else None
             if running is not None:
                 running.cancel()
@@ -128,10 +129,3 @@ class Legacy:
             for running in session.calls.values():
                 running.questions_changed()
             await session.peer.send(answer)
-
-
-def _request_id(message: Notification) -> Id | None:
-    try:
-        return identifier(members(message.params or b"{}").get("requestId", b"null"))
-    except JsonError:
-        return None

@@ -16,12 +16,9 @@ from gatewayd.protocol.codes import HEADER_MISMATCH, INVALID_REQUEST
 from gatewayd.protocol.envelope import check_modern
 from gatewayd.protocol.jsonrpc import Message, Notification, Request, Result, RpcError, encode
 from gatewayd.protocol.jsontext import text
-from gatewayd.protocol.versions import META_SUBSCRIPTION_ID
+from gatewayd.protocol.versions import DISCOVER, LISTEN, META_SUBSCRIPTION_ID
 from gatewayd.upstreams.channel import UpstreamBroke
 from gatewayd.upstreams.service import Caller
-
-LISTEN = "subscriptions/listen"
-DISCOVER = "server/discover"
 
 
 async def serve_modern(call: Call, message: Message, ids: itertools.count[int]) -> Outcome:

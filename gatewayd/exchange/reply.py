@@ -84,6 +84,11 @@ class RpcReply:
         """
         self._open_journal, self._primes = open_journal, primes
 
+    @property
+    def opens_early(self) -> bool:
+        """Whether the stream should begin before there is anything to say: its client could then come back for it."""
+        return self._primes and not self._streaming and not self.finished
+
     async def stream(self) -> None:
         """Commit to an event stream now."""
         if not self._streaming:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
-from gatewayd.protocol.jsontext import encode_members, members, string, text
+from gatewayd.protocol.jsontext import encode_elements, encode_members, members, string, text
 from gatewayd.protocol.versions import LEGACY, SUPPORTED
 
 _USUAL = b'{"resultType":"complete"'
@@ -14,7 +14,7 @@ def offer_all(answer: Result | Failure) -> Result | Failure:
     """A discover result that lists the gateway's own revisions: what the service lacks, the bridge makes up for."""
     if isinstance(answer, Failure):
         return answer
-    offered = b"[%b]" % b",".join(map(text, SUPPORTED))
+    offered = encode_elements(map(text, SUPPORTED))
     return complete(Result(answer.id, encode_members({**members(answer.result), "supportedVersions": offered})))
 
 

@@ -94,9 +94,11 @@ class WatchedCall:
             stopped.set()
 
     def _next_look(self, looked: float, settings: Gateway) -> float:
-        """When the write under way is late, or else when the silence has lasted long enough."""
+        """When the write under way is late; or now, where a stream should be open; or when the silence lasted long."""
         if self.reply.writing_since is not None:
             return self.reply.writing_since + settings.timeouts.write
+        if self.call.reply.opens_early:
+            return looked
         return max(looked, self.reply.wrote_at) + settings.keepalive
 
     async def _beat(self, now: float, settings: Gateway) -> bool:
@@ -107,6 +109,10 @@ class WatchedCall:
         since = self.reply.writing_since
         if since is not None:
             return now < since + settings.timeouts.write
+        if self.call.reply.opens_early:
+            with trio.move_on_after(settings.timeouts.write) as patience:
+                await self.call.reply.stream()
+            return not patience.cancelled_caught
         if self.call.reply.keeps_alive and now >= self.reply.wrote_at + settings.keepalive:
             with trio.move_on_after(settings.timeouts.write) as patience:
                 await self.call.reply.keep_alive()

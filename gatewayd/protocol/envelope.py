@@ -21,7 +21,7 @@ from gatewayd.protocol.codes import (
 )
 from gatewayd.protocol.headers import HeaderValueError, decode_value
 from gatewayd.protocol.jsonrpc import Id, Message, Notification, Request, RpcError
-from gatewayd.protocol.jsontext import JsonError, is_object, members, string, text
+from gatewayd.protocol.jsontext import JsonError, encode_elements, is_object, members, string, text
 from gatewayd.protocol.versions import (
     LEGACY,
     META,
@@ -39,7 +39,7 @@ _ERAS: Final[Mapping[bytes, Era]] = {
     **{version.encode(): "modern" for version in MODERN},
     **{version.encode(): "legacy" for version in LEGACY},
 }
-_SUPPORTED_TEXT: Final = b"[%b]" % b",".join(map(text, SUPPORTED))
+_SUPPORTED_TEXT: Final = encode_elements(map(text, SUPPORTED))
 
 
 class Modern(msgspec.Struct, frozen=True):

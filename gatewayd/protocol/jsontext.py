@@ -10,7 +10,7 @@ Numbers are never converted, so they have no size or precision that could be los
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import accumulate
 from typing import Final
@@ -118,6 +118,14 @@ def members(data: bytes) -> dict[str, bytes]:
     return _unique(data, level)
 
 
+def members_if_any(data: bytes | None) -> dict[str, bytes]:
+    """What `members` returns; empty where there is no text, no object, or a name that occurs twice."""
+    try:
+        return members(data or b"{}")
+    except JsonError:
+        return {}
+
+
 def encode_members(parts: Mapping[str, bytes]) -> bytes:
     """The object with these members; each value is JSON text already.
 
@@ -127,6 +135,11 @@ def encode_members(parts: Mapping[str, bytes]) -> bytes:
         return _ENCODER.encode({name: msgspec.Raw(raw) for name, raw in parts.items()})
     except UnicodeEncodeError:
         raise JsonError("a member name holds a lone surrogate") from None
+
+
+def encode_elements(parts: Iterable[bytes]) -> bytes:
+    """The array of these elements; each is JSON text already."""
+    return b"[%b]" % b",".join(parts)
 
 
 def text(value: str) -> bytes:

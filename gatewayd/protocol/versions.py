@@ -33,7 +33,11 @@ NAMED: Final[Mapping[str, str]] = MappingProxyType(
 The `tasks/` methods are those of the tasks extension.
 """
 
-_BOTH: Final = frozenset(
+DISCOVER: Final = "server/discover"
+LISTEN: Final = "subscriptions/listen"
+"""Requests that only the modern era has."""
+
+BOTH: Final = frozenset(
     {
         "tools/list",
         "tools/call",
@@ -45,10 +49,11 @@ _BOTH: Final = frozenset(
         "completion/complete",
     }
 )
+"""Requests of a client that mean the same in both eras. Tasks of the same name are another thing in each of them."""
 
 REQUESTS: Final[Mapping[Era, frozenset[str]]] = MappingProxyType(
     {
-        "legacy": _BOTH
+        "legacy": BOTH
         | {
             "initialize",
             "ping",
@@ -60,7 +65,7 @@ REQUESTS: Final[Mapping[Era, frozenset[str]]] = MappingProxyType(
             "tasks/list",
             "tasks/result",
         },
-        "modern": _BOTH | {"server/discover", "subscriptions/listen", "tasks/get", "tasks/update", "tasks/cancel"},
+        "modern": BOTH | {DISCOVER, LISTEN, "tasks/get", "tasks/update", "tasks/cancel"},
     }
 )
 """Requests of a client, over all revisions of an era; modern: with those of the tasks extension."""
@@ -86,7 +91,7 @@ MAY_ASK: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 
 REPEATABLE: Final = frozenset(
     {
-        "server/discover",
+        DISCOVER,
         "ping",
         "tools/list",
         "resources/list",
@@ -100,6 +105,14 @@ REPEATABLE: Final = frozenset(
     }
 )
 """Requests that only read: sending one again, after it may have been processed, does no harm."""
+
+CACHEABLE: Final = frozenset(
+    {DISCOVER, "tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
+)
+"""Requests whose results must have caching hints (MCP 2026-07-28, caching)."""
+
+LOG_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+"""Of log messages, the least severe first (RFC 5424)."""
 
 META: Final = "_meta"
 """The member of `params` and `result` that holds what follows."""

@@ -11,7 +11,7 @@ import msgspec
 
 from gatewayd.auth.keychain import Keychain
 from gatewayd.auth.principal import Principal
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
+from gatewayd.protocol.jsontext import encode_members, members, members_if_any, string, text
 
 PURPOSE = "session"
 NONCE = 12
@@ -65,7 +65,7 @@ def shortened(initialize: bytes) -> bytes:
     if len(initialize) <= LONGEST_INITIALIZE:
         return initialize
     params = members(initialize)
-    info, declared = _object(params.get("clientInfo")), _object(params.get("capabilities"))
+    info, declared = members_if_any(params.get("clientInfo")), members_if_any(params.get("capabilities"))
     kept = {name: declared[name] for name in CAPABILITIES if name in declared}
     return encode_members(
         {
@@ -76,14 +76,6 @@ def shortened(initialize: bytes) -> bytes:
             ),
         }
     )
-
-
-def _object(raw: bytes | None) -> dict[str, bytes]:
-    """What an object holds; nothing where there is none: what was wrong with it was the upstream's to say."""
-    try:
-        return members(raw or b"{}")
-    except JsonError:
-        return {}
 
 
 def _holder(principal: Principal, path: str) -> str:

@@ -19,6 +19,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.routes.table import ClientBounds, SessionLife
 from gatewayd.sessions.journal import Budget, Store
+from gatewayd.sessions.ledger import Ledger
 from gatewayd.sessions.memo import Memo, new_memo, read_memo
 from gatewayd.sessions.session import Session
 from gatewayd.upstreams.healing import HealingPeer
@@ -30,8 +31,8 @@ SWEEP = 5.0
 """Seconds between looks for sessions that have expired."""
 CLOSERS = 64
 """Sessions that are ended, or moved to another service, at the same time."""
-MOST_ENDED = 100_000
-"""Ended sessions that are remembered, so that their ids do not bring them back."""
+CORRECTION = 3600.0
+"""Seconds that the clock on the wall may be put back by without an ended session coming back."""
 
 Clock = Callable[[], float]
 Reopen = Callable[[Memo], HealingPeer]
@@ -67,6 +68,7 @@ class Registry:
         self,
         terms: Terms,
         keychain: Keychain,
+        ledger: Ledger,
         metrics: Metrics,
         node: Node,
         nursery: trio.Nursery,
@@ -74,6 +76,7 @@ class Registry:
     ) -> None:
         self.keychain = keychain
         self.terms = terms
+        self._ledger = ledger
         self._metrics = metrics
         self._node = node
         self._nursery = nursery
@@ -81,7 +84,6 @@ class Registry:
         self._budget = Budget(terms.bounds.buffered)
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._held: Counter[Principal] = Counter()
-        self._ended: OrderedDict[bytes, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -118,7 +120,7 @@ class Registry:
             if memo is None:
                 return None
             await self._make_room(principal)
-            if memo.nonce in self._ended:  # while room was made
+            if self._ledger.ended(memo.nonce):  # while room was made
                 return None
             session = self._sessions.get(ident) or self._add(ident, memo, principal, path, reopen(memo))
         if session.principal != principal or session.path != path:
@@ -158,10 +160,11 @@ class Registry:
             await self.end_where(partial(self._expired, now))
             for session in self._sessions.values():
                 session.store.expire(now - self.life.resume)
+            self._ledger.expire(self._clock() - self.life.ttl - CORRECTION)
 
     def _read(self, ident: str, principal: Principal, path: str) -> Memo | None:
         memo = read_memo(self.keychain, ident, principal, path)
-        if memo is None or memo.nonce in self._ended or self._clock() - memo.created > self.life.ttl:
+        if memo is None or self._ledger.ended(memo.nonce) or self._clock() - memo.created > self.life.ttl:
             return None
         return memo
 
@@ -172,6 +175,7 @@ class Registry:
         store = Store(tag, secrets.token_hex(4), self.life.buffer, self._budget)
         created = now - max(0.0, self._clock() - memo.created)
         session = Session(ident, memo, principal, path, peer, store, node, self._nursery, created, now)
+        peer.follow(self._ledger.told(memo.nonce), partial(self._ledger.tell, memo.nonce, memo.created))
         node.__enter__()
         self._sessions[ident] = session
         self._held[principal] += 1
@@ -181,9 +185,7 @@ class Registry:
 
     def _bury(self, session: Session) -> None:
         self._forget(session)
-        self._ended[session.memo.nonce] = None
-        while len(self._ended) > MOST_ENDED:
-            self._ended.popitem(last=False)
+        self._ledger.end(session.memo.nonce, session.memo.created)
 
     def _forget(self, session: Session) -> None:
         if self._sessions.pop(session.id, None) is not None:

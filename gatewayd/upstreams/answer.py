@@ -14,6 +14,7 @@ from gatewayd.upstreams.channel import (
     SessionLost,
     UpstreamBroke,
     UpstreamDied,
+    UpstreamError,
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
@@ -63,6 +64,8 @@ class HttpAnswer:
         self._events: EventReader | None = None
         self._body = bytearray()
         self._ready: deque[Message] = deque()
+        self._fault: UpstreamError | None = None
+        """What ended the stream behind the messages that are ready."""
         self._finished = False
         self._cut_off = False
 
@@ -74,6 +77,8 @@ class HttpAnswer:
     async def receive(self) -> Message | None:
         """See `Answer.receive`."""
         while not self._ready:
+            if self._fault is not None:
+                raise self._fault
             if self._finished or self._connection is None:
                 return None
             if self.head is None:
@@ -164,7 +169,9 @@ class HttpAnswer:
                 if (self._see is None or not self._see(event)) and event.data:
                     self._take(event.data)
         except EventTooLarge as error:
-            raise UpstreamTooLarge("an event of the service is too large", str(error)) from error
+            self._fault = UpstreamTooLarge("an event of the service is too large", str(error))
+        except UpstreamError as error:  # what came in one piece with it, and before it, is good
+            self._fault = error
 
     def _end(self, head: ResponseHead) -> None:
         self.ended = True

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from gatewayd.protocol.jsonrpc import Id, Notification, identifier
-from gatewayd.protocol.jsontext import JsonError, members
+from gatewayd.protocol.jsontext import members_if_any
+from gatewayd.protocol.versions import META, META_SUBSCRIPTION_ID, PROGRESS_TOKEN
 
-SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 DIGITS = 19
 """Our ids are a counter; nothing longer is one of them."""
 BURST = 0.1
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def progress_token(notification: Notification) -> int | None:
     """The token of `notifications/progress`; None when it is none of ours, which are integers."""
-    return _number(_member(notification.params, "progressToken"))
+    return _number(members_if_any(notification.params).get(PROGRESS_TOKEN))
 
 
 def subscription(notification: Notification) -> int | None:
@@ -28,13 +28,13 @@ def subscription(notification: Notification) -> int | None:
     A string with the same digits counts: MCP 2026-07-28 asks for the type of the request's id, but servers
     that keep their subscriptions in maps with string keys are in the field.
     """
-    meta = _member(notification.params, "_meta")
-    return _number(_member(meta, SUBSCRIPTION))
+    meta = members_if_any(notification.params).get(META)
+    return _number(members_if_any(meta).get(META_SUBSCRIPTION_ID))
 
 
 def cancelled(notification: Notification) -> Id | None:
     """The request that `notifications/cancelled` names."""
-    raw = _member(notification.params, "requestId")
+    raw = members_if_any(notification.params).get("requestId")
     return None if raw is None else identifier(raw)
 
 
@@ -54,16 +54,6 @@ def culprit(calls: Iterable[tuple[T, float | None]], now: float) -> T | None:
     if not running:
         running = [call for call, asked in waiting if len(waiting) == 1 or now - asked <= BURST]
     return running[0] if len(running) == 1 else None
-
-
-def _member(raw: bytes | None, name: str) -> bytes | None:
-    """The text of one member; None where there is none, or where its object is none or ambiguous."""
-    if raw is None:
-        return None
-    try:
-        return members(raw).get(name)
-    except JsonError:
-        return None
 
 
 def _number(raw: bytes | None) -> int | None:

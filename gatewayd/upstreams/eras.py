@@ -19,8 +19,9 @@ from gatewayd.protocol.codes import (
     UNSUPPORTED_VERSION,
 )
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, strings, text
+from gatewayd.protocol.jsontext import JsonError, encode_members, members, members_if_any, string, strings, text
 from gatewayd.protocol.versions import (
+    DISCOVER,
     LEGACY,
     META,
     META_CLIENT_CAPABILITIES,
@@ -129,7 +130,7 @@ def discover_request() -> Request:
     """The probe."""
     info = b'{"name":"gatewayd","version":%b}' % text(__version__)
     meta = {META_VERSION: text(MODERN[0]), META_CLIENT_INFO: info, META_CLIENT_CAPABILITIES: b"{}"}
-    return Request(PROBE_ID, "server/discover", encode_members({META: encode_members(meta)}))
+    return Request(PROBE_ID, DISCOVER, encode_members({META: encode_members(meta)}))
 
 
 def offered_in(answer: Result | Failure, status: int = 200) -> Revisions:
@@ -193,7 +194,4 @@ def chosen_version(answer: Result) -> str:
 
 def versions_in(raw: bytes, member: str) -> tuple[str, ...]:
     """The list of strings under `member`; empty where it is something else."""
-    try:
-        return strings(members(raw).get(member, b"null"))
-    except JsonError:
-        return ()
+    return strings(members_if_any(raw).get(member, b"null"))

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 import attrs
 import structlog
 import trio
 
-from gatewayd.protocol.codes import INTERNAL_ERROR
 from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result
-from gatewayd.protocol.jsontext import JsonError, members, string
 from gatewayd.upstreams.channel import (
     Answer,
     LegacyPeer,
@@ -27,13 +26,12 @@ from gatewayd.upstreams.channel import (
     UpstreamDied,
     UpstreamTimedOut,
 )
-from gatewayd.upstreams.service import Caller, Opened, Upstream
+from gatewayd.upstreams.retelling import INITIALIZED, tell_again
+from gatewayd.upstreams.service import Caller, Upstream
+from gatewayd.upstreams.told import Told
 
 log = structlog.get_logger("gatewayd.upstreams")
 
-INITIALIZED = Notification("notifications/initialized")
-MOST_SUBSCRIPTIONS = 1000
-"""Subscriptions of one session that are remembered."""
 MOST_ASKED = 1000
 """Questions of one answer of which is remembered where they came from: more than may wait for a client."""
 NOT_REPEATED = "notifications/cancelled"
@@ -70,14 +68,23 @@ class HealingPeer:
         self._current = None if first is None else Incarnation(first)
         self._opening = trio.Lock()
         self._closed = False
-        self._level: Request | None = None
-        self._subscriptions: dict[str, Request] = {}
+        self.told = Told()
+        """What the client has told its server, and the server agreed to."""
+        self._changed: Callable[[Told], None] | None = None
         self._answers: dict[HealingAnswer, None] = {}
 
     @property
     def session(self) -> str | None:
         """See `LegacyPeer.session`."""
         return None if self._current is None else self._current.peer.session
+
+    def follow(self, told: Told, changed: Callable[[Told], None]) -> None:
+        """Go on after another peer of the same client's session: with what it was told; hand what changes to `changed`.
+
+        `told` is said to sessions that are opened from now on. The first one knows.
+        """
+        self.told = told
+        self._changed = changed
 
     async def request(self, message: Request) -> Answer:
         """See `LegacyPeer.request`. A session that turns out to be lost is opened again, here or in the answer."""
@@ -159,13 +166,11 @@ class HealingPeer:
 
     def remember(self, message: Request) -> None:
         """The upstream agreed to a request: what changed the session has to be said again to a new one."""
-        if message.method == "logging/setLevel":
-            self._level = message
-        elif message.method in ("resources/subscribe", "resources/unsubscribe"):
-            uri = _uri(message)
-            self._subscriptions.pop(uri, None)
-            if message.method == "resources/subscribe" and len(self._subscriptions) < MOST_SUBSCRIPTIONS:
-                self._subscriptions[uri] = message
+        told = self.told.after(message)
+        if told != self.told:
+            self.told = told
+            if self._changed is not None:
+                self._changed(told)
 
     async def _notify(self, message: Notification) -> None:
         known = self._current
@@ -195,21 +200,14 @@ class HealingPeer:
             request = Request(next(self._ids), "initialize", self._initialize.params)
             opened = await upstream.open_legacy(request, self._caller)
             try:
-                await self._restore(opened)
+                for method in await tell_again(opened.peer, self.told, self._ids):
+                    log.warning("not restored", service=upstream.service.name, method=method)
             except BaseException:
                 await opened.peer.aclose()
                 raise
             log.info("session opened again", service=upstream.service.name)
             return opened.peer
         raise UpstreamTimedOut(f"the service did not open a session again within {seconds:g} seconds")
-
-    async def _restore(self, opened: Opened) -> None:
-        await opened.peer.send(INITIALIZED)
-        for said in (self._level, *list(self._subscriptions.values())):
-            if said is not None:
-                answered = await _ask(opened.peer, Request(next(self._ids), said.method, said.params))
-                if isinstance(answered, Failure):
-                    log.warning("not restored", service=self.upstream.service.name, method=said.method)
 
 
 class HealingAnswer:
@@ -292,24 +290,3 @@ class HealingAnswer:
         self._lost = incarnation
         self._losses += 1
         await self._drop()
-
-
-async def _ask(peer: LegacyPeer, message: Request) -> Result | Failure:
-    answer = await peer.request(message)
-    try:
-        while (answered := await answer.receive()) is not None:
-            if isinstance(answered, Result | Failure):
-                return answered
-            if isinstance(answered, Request):
-                await peer.send(Failure(answered.id, INTERNAL_ERROR, "no client can be asked now"))
-    finally:
-        await answer.aclose()
-    raise UpstreamDied("the service ended before it answered")
-
-
-def _uri(message: Request) -> str:
-    """The URI of a (un)subscription; empty where it has none, which an upstream does not agree to."""
-    try:
-        return string(members(message.params or b"{}").get("uri", b"")) or ""
-    except JsonError:
-        return ""

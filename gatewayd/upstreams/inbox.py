@@ -14,6 +14,7 @@ import trio
 
 from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, RpcError, decode
 from gatewayd.protocol.lines import Overlong
+from gatewayd.protocol.versions import LISTEN
 from gatewayd.upstreams.attribution import cancelled, progress_token, subscription
 from gatewayd.upstreams.channel import UpstreamError, UpstreamTooLarge
 from gatewayd.upstreams.loglines import Rarely
@@ -132,7 +133,7 @@ class Inbox:
         """A modern server ends a subscription; a legacy one takes back a request of its own."""
         ident = cancelled(message)
         call = None if ident is None else self.calls.get(ident)
-        if call is not None and call.method == "subscriptions/listen":
+        if call is not None and call.method == LISTEN:
             self.forget(call)
             call.mailbox.close()
         else:

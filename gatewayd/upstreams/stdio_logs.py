@@ -7,13 +7,12 @@ from collections.abc import Iterable
 import attrs
 
 from gatewayd.protocol.jsonrpc import Notification, Request
-from gatewayd.protocol.versions import META_LOG_LEVEL
+from gatewayd.protocol.versions import LISTEN, META_LOG_LEVEL
 from gatewayd.upstreams.inbox import Call
 from gatewayd.upstreams.service import Caller
 from gatewayd.upstreams.stdio import StdioConnection
 
 LOG = "notifications/message"
-LISTEN = "subscriptions/listen"
 
 
 @attrs.frozen

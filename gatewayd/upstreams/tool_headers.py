@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import attrs
-import msgspec
 import structlog
 import trio
 
 from gatewayd.protocol.jsonrpc import Failure, Request, Result, RpcError
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
+from gatewayd.protocol.jsontext import JsonError, elements, encode_members, members, string, text
 from gatewayd.protocol.param_headers import Annotation, AnnotationError, check, mirror, read_annotations
 from gatewayd.upstreams.channel import Answer, UpstreamBroke, UpstreamDied, UpstreamError, UpstreamUnreachable
 from gatewayd.upstreams.eras import discover_request
@@ -130,12 +129,12 @@ class ToolHeaders:
             log.debug("tools not listed", service=self.service, reason=failure)
 
     async def _list(self, connection: Asker) -> Known:
-        """All pages. Raises `UpstreamError`; `JsonError` where a page says something twice."""
+        """All pages. Raises `UpstreamError`; `JsonError` where a page cannot be read."""
         known: dict[str, Sequence[Annotation]] = {}
         params, cursors, size, count = _ENVELOPE, set[str](), 0, 0
         while True:
             page = await self._page(connection, params)
-            tools = _elements(page.get("tools", b"null"))
+            tools = elements(page.get("tools", b"null"))
             size += sum(len(raw) for raw in page.values())
             count += len(tools)
             if size > self.limit or count > MOST_TOOLS:
@@ -166,10 +165,3 @@ class ToolHeaders:
         except AnnotationError as error:
             log.debug("headers of a tool not checked", service=self.service, tool=name[:100], reason=str(error))
             return name, ()
-
-
-def _elements(raw: bytes) -> list[bytes]:
-    try:
-        return [bytes(element) for element in msgspec.json.decode(raw, type=list[msgspec.Raw])]
-    except msgspec.ValidationError:
-        raise UpstreamBroke("the service listed no tools") from None

@@ -10,7 +10,23 @@ import pytest
 
 from tests.architecture.source import ROOT, Module, modules, users, within
 
-PURE = ("gatewayd.protocol", "gatewayd.routes", "gatewayd.dsl")
+PURE = (
+    "gatewayd.protocol",
+    "gatewayd.routes",
+    "gatewayd.dsl",
+    "gatewayd.bridge.asking",
+    "gatewayd.bridge.changes",
+    "gatewayd.bridge.legacy_client.downgrade",
+    "gatewayd.bridge.legacy_client.entries",
+    "gatewayd.bridge.legacy_client.envelopes",
+    "gatewayd.bridge.legacy_client.rounds",
+    "gatewayd.bridge.legacy_client.subscriptions",
+    "gatewayd.bridge.modern_client.client_request",
+    "gatewayd.bridge.modern_client.filters",
+    "gatewayd.bridge.modern_client.questions",
+    "gatewayd.bridge.modern_client.states",
+    "gatewayd.bridge.modern_client.upgrade",
+)
 HOUSE = (
     ("cli", "daemon"),
     ("control",),
@@ -34,6 +50,21 @@ def test_the_pure_folders_have_no_tasks_clocks_or_sockets(module: Module) -> Non
     assert {name.split(".")[0] for name in module.imports()} & NO_IO == set()
     waiting = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
     assert not [node for node in ast.walk(module.tree) if isinstance(node, waiting)]
+
+
+def test_what_is_pure_uses_only_what_is_pure() -> None:
+    for module in within(*PURE):
+        own = {name for name in module.imports() if name.startswith("gatewayd.")} - {"gatewayd.__version__"}
+        pure = tuple(f"{name}." for name in PURE)
+        assert not [name for name in own if not f"{name}.".startswith(pure)], module.name
+
+
+def test_the_directions_of_the_bridge_do_not_know_each_other() -> None:
+    directions = ("gatewayd.bridge.legacy_client", "gatewayd.bridge.modern_client")
+    for module in within("gatewayd.bridge"):
+        known = {name for name in module.imports() if name.startswith(directions)}
+        own = tuple(name for name in directions if module.name.startswith(name))
+        assert module.name == "gatewayd.bridge.service" or all(name.startswith(own) for name in known), module.name
 
 
 def test_the_floors_know_nobody() -> None:
@@ -86,6 +117,7 @@ def test_every_package_has_a_floor() -> None:
         ("asyncio", ()),
         ("threading", ()),
         ("pickle", ()),
+        ("sqlite3", ("gatewayd.sessions.ledger_file",)),
     ],
 )
 def test_a_library_stays_in_its_room(library: str, rooms: tuple[str, ...]) -> None:

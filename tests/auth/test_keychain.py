@@ -43,7 +43,9 @@ def test_no_changed_character_passes() -> None:
                 assert chain.open("session", token[:place] + now + token[place + 1 :], "alice") is None
 
 
-@pytest.mark.parametrize("token", ["", "A", "AAAA", "=", "\u00e9", "A" * LONGEST, "A" * (LONGEST + 4), "%%%%", "\ud800"])
+@pytest.mark.parametrize(
+    "token", ["", "A", "AAAA", "=", "\u00e9", "A" * LONGEST, "A" * (LONGEST + 4), "%%%%", "\ud800"]
+)
 def test_what_is_no_token_opens_nothing(token: str) -> None:
     assert Keychain([KEY]).open("session", token, "alice") is None
 

@@ -30,6 +30,7 @@ from gatewayd.routes.table import (
     SessionLife,
     Table,
 )
+from gatewayd.sessions.ledger import Ledger
 from gatewayd.sessions.registry import Registry, Terms
 from gatewayd.upstreams.service import Upstream
 
@@ -57,7 +58,7 @@ async def open_services() -> AsyncIterator[tuple[Services, Node]]:
     keychain, terms = Keychain([fresh_key()]), Terms(SessionLife(), ClientBounds())
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            registry = Registry(terms, keychain, Metrics((), started=now), root, nursery)
+            registry = Registry(terms, keychain, Ledger(keychain), Metrics((), started=now), root, nursery)
             yield Services(nursery, registry, root, keychain, itertools.count(1)), root
             nursery.cancel_scope.cancel()
     assert root.count()["service"] == 0

@@ -14,7 +14,7 @@ import pytest
 import structlog.testing
 from structlog.typing import EventDict
 
-from gatewayd.daemon.keys import KeyFileUnusable, SealingKeys, kept_key, key_file
+from gatewayd.daemon.keys import KeyFileUnusable, SealingKeys, kept_key, key_file, ledger_file
 from gatewayd.routes.secret import Secret
 from gatewayd.routes.table import SessionLife
 
@@ -210,3 +210,10 @@ def test_keys_are_not_shown(state: Path) -> None:
     keys = start(state)
     [key, _] = keys.of(LIFE)
     assert key.decode() not in repr(keys)
+
+
+def test_what_became_of_sessions_is_kept_beside_the_key() -> None:
+    assert ledger_file({"STATE_DIRECTORY": "/var/lib/gatewayd"}, CONFIG) == Path("/var/lib/gatewayd/session.ledger")
+    kept = ledger_file({"XDG_STATE_HOME": "/state"}, CONFIG)
+    assert kept == Path("/state/gatewayd/a845725577579b94.ledger")
+    assert ledger_file({}, CONFIG) is None

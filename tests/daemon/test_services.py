@@ -15,6 +15,7 @@ from gatewayd.daemon.services import Services
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.routes.table import ClientBounds, HttpTarget, Service, SessionLife, Timeouts
+from gatewayd.sessions.ledger import Ledger
 from gatewayd.sessions.registry import Registry, Terms
 
 WEB = Service("web", HttpTarget("http://127.0.0.1:9/mcp", "http", "127.0.0.1", 9, "/mcp"))
@@ -45,7 +46,8 @@ async def bench() -> AsyncIterator[Bench]:
         Node("sessions", parent=root, now=now),
     )
     async with trio.open_nursery() as nursery:
-        registry = Registry(Terms(SessionLife(), ClientBounds()), keychain, metrics, sessions, nursery)
+        terms = Terms(SessionLife(), ClientBounds())
+        registry = Registry(terms, keychain, Ledger(keychain), metrics, sessions, nursery)
         with root:
             yield Bench(Services(nursery, registry, root, keychain, itertools.count(1)), root)
             nursery.cancel_scope.cancel()

@@ -162,7 +162,7 @@ async def test_another_process_sees_it_the_same_way(server: CountingServer, auto
         for use in (every_use(session, BOB), every_use(session, ALICE, "/other"), every_use(session[:-1])):
             assert await refusals(gateway, use) == known
         assert len(gateway.registry) == 0
-        await trio.sleep(TTL)
+        await trio.sleep(TTL + 1)
         assert await refusals(gateway, every_use(session)) == known
     async with open_gateway(guarded(server.port)) as gateway:
         assert await refusals(gateway, every_use(session)) == known

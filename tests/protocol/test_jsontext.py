@@ -313,6 +313,17 @@ def test_strings_are_all_or_none() -> None:
         assert jsontext.strings(other) == ()
 
 
+def test_members_if_any_are_none_where_members_refuses() -> None:
+    assert jsontext.members_if_any(b'{"a": 1.0}') == {"a": b"1.0"}
+    for other in (None, b"", b"[]", b"null", b'{"a":1,"a":1}', b"{", b'{"a":"\xff"}x'):
+        assert jsontext.members_if_any(other) == {}
+
+
+def test_elements_are_put_together_as_they_are() -> None:
+    assert jsontext.encode_elements([]) == b"[]"
+    assert jsontext.encode_elements(iter([b"1.0", b"{}"])) == b"[1.0,{}]"
+
+
 def test_elements_are_the_text_to_the_letter() -> None:
     parts = [b"1.0", b'"\\u0061,]"', b'{ "a" : [1, 2] }', b"[ ]", b"null", b"1e400"]
     data = b"\t[ %b ] " % b" ,\n".join(parts)

@@ -14,6 +14,7 @@ from gatewayd.observe.metrics import Metrics, Processes
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
 from gatewayd.routes.table import ClientBounds, HttpTarget, Service, SessionLife
+from gatewayd.sessions.ledger import Ledger
 from gatewayd.sessions.memo import Memo
 from gatewayd.sessions.registry import Registry, Terms
 from gatewayd.sessions.session import Session
@@ -177,10 +178,16 @@ class Houses:
         resume: float = 30.0,
         keys: tuple[bytes, ...] = (KEY,),
         wall: Callable[[], float] | None = None,
+        ledger: Ledger | None = None,
     ) -> House:
-        """Houses of the same keys are processes of the same gateway, one after the other or side by side."""
+        """Houses of the same keys are processes of the same gateway, one after the other or side by side.
+
+        Without `ledger`, each has its own, which nobody keeps.
+        """
         now = trio.current_time()
         node, metrics = Node("sessions", parent=None, now=now), Metrics((), started=now)
         terms = Terms(SessionLife(idle, ttl, resume), ClientBounds(sessions=most, principal_sessions=each))
-        registry = Registry(terms, Keychain(keys), metrics, node, self.nursery, wall or self.wall)
+        keychain = Keychain(keys)
+        ledger = Ledger(keychain) if ledger is None else ledger
+        registry = Registry(terms, keychain, ledger, metrics, node, self.nursery, wall or self.wall)
         return House(registry, metrics, node, self.nursery, self.wall)

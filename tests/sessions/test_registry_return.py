@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 from gatewayd.auth.principal import ANONYMOUS
-from gatewayd.sessions import registry as registry_module
+from gatewayd.sessions import ledger as ledger_module
 from gatewayd.sessions.registry import SWEEP
 from gatewayd.sessions.session import Session
 from tests.sessions.fakes import ALICE, BOB, INITIALIZE, Houses, Peer
@@ -91,7 +91,7 @@ async def test_nor_does_one_that_had_been_brought_back_before(house: Houses) -> 
 
 
 async def test_only_so_many_ended_sessions_are_remembered(house: Houses, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "MOST_ENDED", 2)
+    monkeypatch.setattr(ledger_module, "MOST_ENDED", 2)
     h = house()
     sessions = [await h.open() for _ in range(3)]
     for session in sessions:

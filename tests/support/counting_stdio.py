@@ -4,11 +4,11 @@ request.
 Started as `python -m tests.support.counting_stdio [--stats FILE] [--stubborn] [--eras ...]`. It ends with
 its input.
 
-Both eras cancel with `notifications/cancelled`. With `--stats` the counters and the pid are written to the
-file after every change, so that they can be read while a tool is stuck. `--stubborn` ignores both the end
-of input and SIGTERM: only SIGKILL ends it. `fail` knows: `exit` (status 3, at once), `stall` (stops reading
-for ever), `not-json` (a line that is none), `long-line` (8 MiB without an end of line), `stderr` (1 MiB of
-noise), `close` (closes its output).
+Both eras cancel with `notifications/cancelled`. With `--stats` the counters, the pid, the log level and the
+subscriptions are written to the file after every change, so that they can be read while a tool is stuck.
+`--stubborn` ignores both the end of input and SIGTERM: only SIGKILL ends it. `fail` knows: `exit` (status 3,
+at once), `stall` (stops reading for ever), `not-json` (a line that is none), `long-line` (8 MiB without an end
+of line), `stderr` (1 MiB of noise), `close` (closes its output).
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class CountingStdio:
         """Write the counters where they can be read from outside."""
         if self.stats is not None:
             fresh = self.stats.with_suffix(".new")
-            fresh.write_text(json.dumps(self.script.counters.as_json() | {"pid": os.getpid()}))
+            told = {"level": self.script.level, "subscribed": self.script.subscribed}
+            fresh.write_text(json.dumps(self.script.counters.as_json() | told | {"pid": os.getpid()}))
             fresh.replace(self.stats)
 
     async def _messages(self) -> AsyncIterator[Json]:

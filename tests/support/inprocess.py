@@ -28,6 +28,7 @@ from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.versions import REQUESTS
 from gatewayd.routes.table import Gateway, HttpTarget, Listen, Route, Service, Table, Tls
+from gatewayd.sessions.ledger import Ledger
 from gatewayd.sessions.registry import Registry, Terms
 from gatewayd.upstreams.http import HttpUpstream
 from gatewayd.upstreams.service import Upstream
@@ -167,7 +168,7 @@ class InProcess:
     async def settle(self) -> None:
         """Wait until nothing runs any more, and nobody is waited for any more."""
         with trio.move_on_after(SETTLED):
-            while self.metrics.in_flight or self.root.count() != self.at_rest():
+            while self.metrics.in_flight or self.root.count() != self.at_rest() or self._connections_in_use():
                 await trio.sleep(0.01)
 
     async def settle_calls(self) -> None:
@@ -186,10 +187,14 @@ class InProcess:
         assert self.root.count() == self.at_rest()
         assert self.metrics.sessions == len(self.registry)
         for plan in self.exchange.plans.routes.values():
-            upstream = unbridged(plan.upstream)
-            assert upstream.usage.count == len(self.registry)
-            if isinstance(upstream, HttpUpstream):
-                assert upstream.pool.open == upstream.pool.idle
+            assert plan.upstream.usage.count == len(self.registry)
+        assert self._connections_in_use() == 0
+
+    def _connections_in_use(self) -> int:
+        """Connections with services that somebody uses: with those over HTTP nobody does at rest."""
+        upstreams = [unbridged(plan.upstream) for plan in self.exchange.plans.routes.values()]
+        pools = [upstream.pool for upstream in upstreams if isinstance(upstream, HttpUpstream)]
+        return sum(pool.open - pool.idle for pool in pools)
 
 
 def unbridged(upstream: Upstream) -> Upstream:
@@ -221,7 +226,7 @@ async def open_gateway(table: Table) -> AsyncIterator[InProcess]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         keychain, ids = Keychain([KEY]), itertools.count(1)
         terms = Terms(table.gateway.session, table.gateway.max)
-        registry = Registry(terms, keychain, metrics, sessions, nursery, clock=trio.current_time)
+        registry = Registry(terms, keychain, Ledger(keychain), metrics, sessions, nursery, clock=trio.current_time)
         services = Services(nursery, registry, upstreams, keychain, ids)
         generation = await provision(1, table, services, "now")
         services.use(generation.services, 0.0)

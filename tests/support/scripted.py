@@ -107,7 +107,13 @@ class ScriptedServer:
     """How the transport sends a message on every standing stream."""
     eras: Eras = "both"
     changed: Callable[[], None] | None = None
-    """Called when a tool call began or ended."""
+    """Called when a tool call began or ended, or the client said what it wants to hear of."""
+    level: str | None = None
+    """The log level that a legacy client set last."""
+    subscribed: list[str] = attrs.Factory(list)
+    """The URIs that legacy clients subscribed to, in order."""
+    capabilities: Json = attrs.Factory(CAPABILITIES.copy)
+    """What it says that it can do."""
     page: int = 0
     """How many tools a page of `tools/list` has; 0: all."""
 
@@ -137,6 +143,13 @@ class ScriptedServer:
                 return self._tools(params, modern)
             case "resources/list":
                 return {"resources": []} | (_hints() if modern else {})
+            case "logging/setLevel" if not modern:
+                self.level = params["level"]
+                self._notify()
+                return {}
+            case "resources/subscribe" | "resources/unsubscribe" if not modern:
+                self._subscribe(params["uri"], request["method"] == "resources/subscribe")
+                return {}
             case "tools/call":
                 return await self._counted_call(params, modern, wire)
         raise Refused(-32601, "no such method")
@@ -153,13 +166,13 @@ class ScriptedServer:
         wanted = params.get("protocolVersion")
         return {
             "protocolVersion": wanted if wanted in LEGACY else LEGACY[0],
-            "capabilities": CAPABILITIES,
+            "capabilities": self.capabilities,
             "serverInfo": {"name": "counting", "version": "1"},
         }
 
     def _discover(self) -> Json:
         versions = [MODERN] if self.eras == "modern" else [MODERN, *LEGACY]
-        return {"supportedVersions": versions, "capabilities": CAPABILITIES} | _hints()
+        return {"supportedVersions": versions, "capabilities": self.capabilities} | _hints()
 
     def _tools(self, params: Json, modern: bool) -> Json:
         first = int(params.get("cursor") or 0)
@@ -169,6 +182,10 @@ class ScriptedServer:
         if last < len(TOOLS):
             result["nextCursor"] = str(last)
         return result
+
+    def _subscribe(self, uri: str, wanted: bool) -> None:
+        self.subscribed = [other for other in self.subscribed if other != uri] + [uri] * wanted
+        self._notify()
 
     async def _counted_call(self, params: Json, modern: bool, wire: Wire) -> Json:
         self.counters.started += 1

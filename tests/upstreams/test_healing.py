@@ -16,7 +16,8 @@ from gatewayd.upstreams.channel import (
     UpstreamTimedOut,
     UpstreamUnreachable,
 )
-from gatewayd.upstreams.healing import INITIALIZED, MOST_SUBSCRIPTIONS
+from gatewayd.upstreams.retelling import INITIALIZED
+from gatewayd.upstreams.told import MOST_SUBSCRIPTIONS
 from tests.upstreams.healing_scene import (
     CALL,
     CALL_TIMEOUT,

@@ -15,7 +15,8 @@ from gatewayd.upstreams.channel import (
     UpstreamDied,
     UpstreamError,
 )
-from gatewayd.upstreams.healing import INITIALIZED, MOST_ASKED
+from gatewayd.upstreams.healing import MOST_ASKED
+from gatewayd.upstreams.retelling import INITIALIZED
 from tests.support.checkpoints import at_every_step, cut
 from tests.upstreams.healing_scene import (
     CALL,

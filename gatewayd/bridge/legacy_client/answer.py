@@ -10,7 +10,8 @@ from typing import Protocol
 
 import trio
 
-from gatewayd.bridge.legacy_client.rounds import Again, Ask, Done, Rounds
+from gatewayd.bridge.immediate import Immediate
+from gatewayd.bridge.legacy_client.rounds import Again, Ask, Broken, Done, Rounds
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, RpcError
 from gatewayd.upstreams.channel import (
     Answer,
@@ -27,25 +28,6 @@ GRACE = 1.0
 say whether the service got it. Most of the time it takes none."""
 
 Field = tuple[bytes, bytes]
-
-
-class Immediate:
-    """An answer that is known already. An `Answer`."""
-
-    __slots__ = ("_message",)
-
-    def __init__(self, message: Result | Failure) -> None:
-        self._message: Result | Failure | None = message
-
-    async def receive(self) -> Message | None:
-        """See `Answer.receive`."""
-        await trio.lowlevel.checkpoint()
-        message, self._message = self._message, None
-        return message
-
-    async def aclose(self) -> None:
-        """See `Answer.aclose`."""
-        await trio.lowlevel.checkpoint()
 
 
 class Sender(Protocol):
@@ -153,6 +135,8 @@ class LegacyAnswer:
                 self._due = trio.current_time() + wait
                 self._relearn = relearn
                 self._retire()
+            case Broken(reason=reason, detail=detail):
+                raise UpstreamBroke(reason, detail)
 
     def _retire(self) -> None:
         self._spent, self._answer = self._answer, None

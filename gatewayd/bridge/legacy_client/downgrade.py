@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gatewayd.bridge.arrays import array, elements
 from gatewayd.protocol.codes import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
@@ -18,21 +17,19 @@ from gatewayd.protocol.codes import (
     UNSUPPORTED_VERSION,
 )
 from gatewayd.protocol.jsonrpc import Failure
-from gatewayd.protocol.jsontext import JsonError, encode_members, is_object, members, string, text
-from gatewayd.protocol.param_headers import AnnotationError, read_annotations
-from gatewayd.protocol.versions import META, META_SERVER_INFO
-
-CACHED: Final = frozenset(
-    {
-        "server/discover",
-        "tools/list",
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-    }
+from gatewayd.protocol.jsontext import (
+    elements,
+    encode_elements,
+    encode_members,
+    is_object,
+    members,
+    members_if_any,
+    string,
+    text,
 )
-"""Methods of which results carry caching hints (MCP 2026-07-28)."""
+from gatewayd.protocol.param_headers import AnnotationError, read_annotations
+from gatewayd.protocol.versions import CACHEABLE, META, META_SERVER_INFO
+
 HINTS: Final = ("ttlMs", "cacheScope")
 
 NO_AUDIO: Final = frozenset({"2024-11-05"})
@@ -43,7 +40,7 @@ OURS: Final = frozenset({HEADER_MISMATCH, UNSUPPORTED_VERSION})
 """Errors about what the gateway made itself: none of them is the client's fault."""
 
 
-def result(method: str, version: str, raw: bytes, *, strict_headers: bool = False) -> bytes:
+def downgraded_result(method: str, version: str, raw: bytes, *, strict_headers: bool = False) -> bytes:
     """A complete result of `method` for a client of `version`.
 
     `strict_headers`: tools with an invalid `x-mcp-header` are left out, as clients over HTTP must. Raises `JsonError`
@@ -51,7 +48,7 @@ def result(method: str, version: str, raw: bytes, *, strict_headers: bool = Fals
     """
     parts = members(raw)
     parts.pop("resultType", None)
-    if method in CACHED:
+    if method in CACHEABLE:
         for hint in HINTS:
             parts.pop(hint, None)
     without_meta(parts, META_SERVER_INFO)
@@ -59,11 +56,11 @@ def result(method: str, version: str, raw: bytes, *, strict_headers: bool = Fals
     if change is not None:
         change(parts, version)
     if method == "tools/list" and strict_headers:
-        parts["tools"] = array(tool for tool in elements(parts.get("tools", b"[]")) if _callable(tool))
+        parts["tools"] = encode_elements(tool for tool in elements(parts.get("tools", b"[]")) if _callable(tool))
     return encode_members(parts)
 
 
-def failure(method: str, answer: Failure) -> Failure:
+def downgraded_failure(method: str, answer: Failure) -> Failure:
     """An error answer to `method`, with the code that legacy revisions have for it."""
     if answer.code in OURS:
         return Failure(answer.id, INTERNAL_ERROR, "Internal error: the gateway and the service do not agree")
@@ -72,7 +69,7 @@ def failure(method: str, answer: Failure) -> Failure:
     return answer
 
 
-def content(raw: bytes, version: str) -> bytes:
+def downgraded_content(raw: bytes, version: str) -> bytes:
     """One block of content. Kinds that `version` lacks become a kind that it has; unknown ones stay."""
     parts = members(raw)
     kind = string(parts.get("type", b"null"))
@@ -99,7 +96,7 @@ def without_meta(parts: dict[str, bytes], *names: str) -> None:
 
 
 def _tools(parts: dict[str, bytes], _: str) -> None:
-    parts["tools"] = array(_tool(tool) for tool in elements(parts.get("tools", b"[]")))
+    parts["tools"] = encode_elements(_tool(tool) for tool in elements(parts.get("tools", b"[]")))
 
 
 def _tool(raw: bytes) -> bytes:
@@ -113,23 +110,24 @@ def _tool(raw: bytes) -> bytes:
 
 
 def _call(parts: dict[str, bytes], version: str) -> None:
-    blocks = [content(block, version) for block in elements(parts.get("content", b"[]"))]
+    blocks = [downgraded_content(block, version) for block in elements(parts.get("content", b"[]"))]
     structured = parts.get("structuredContent")
     if structured is not None and not is_object(structured):
         del parts["structuredContent"]
         if not blocks:
             blocks = [_text(structured.decode())]
-    parts["content"] = array(blocks)
+    parts["content"] = encode_elements(blocks)
 
 
 def _prompt(parts: dict[str, bytes], version: str) -> None:
-    parts["messages"] = array(_message(message, version) for message in elements(parts.get("messages", b"[]")))
+    messages = elements(parts.get("messages", b"[]"))
+    parts["messages"] = encode_elements(_message(message, version) for message in messages)
 
 
 def _message(raw: bytes, version: str) -> bytes:
     parts = members(raw)
     if "content" in parts:
-        parts["content"] = content(parts["content"], version)
+        parts["content"] = downgraded_content(parts["content"], version)
     return encode_members(parts)
 
 
@@ -172,7 +170,4 @@ def _text(value: str) -> bytes:
 
 
 def _names_resource(data: bytes | None) -> bool:
-    try:
-        return data is not None and "uri" in members(data)
-    except JsonError:
-        return False
+    return "uri" in members_if_any(data)

@@ -11,12 +11,21 @@ from typing import Final
 
 import attrs
 
-from gatewayd.bridge.arrays import array, elements
 from gatewayd.bridge.asking import ASKING, ELICIT, SAMPLE, URL, declares, mode
-from gatewayd.bridge.legacy_client.downgrade import content
+from gatewayd.bridge.legacy_client.downgrade import downgraded_content
 from gatewayd.bridge.legacy_client.envelopes import FORMS_ONLY, NEWEST, Client
 from gatewayd.protocol.jsonrpc import Failure, Result
-from gatewayd.protocol.jsontext import JsonError, encode_members, is_array, is_object, members, string, text
+from gatewayd.protocol.jsontext import (
+    JsonError,
+    elements,
+    encode_elements,
+    encode_members,
+    is_array,
+    is_object,
+    members,
+    string,
+    text,
+)
 
 MOST_ENTRIES: Final = 100
 """Entries of one result. A person is asked by each of them."""
@@ -103,8 +112,8 @@ def _property(parts: dict[str, bytes]) -> bytes:
     if options is not None and _type(parts) == "string":
         del parts["oneOf"]
         pairs = [members(option) for option in elements(options)]
-        parts["enum"] = array(pair.get("const", b'""') for pair in pairs)
-        parts["enumNames"] = array(pair.get("title", pair.get("const", b'""')) for pair in pairs)
+        parts["enum"] = encode_elements(pair.get("const", b'""') for pair in pairs)
+        parts["enumNames"] = encode_elements(pair.get("title", pair.get("const", b'""')) for pair in pairs)
     return encode_members(parts)
 
 
@@ -115,7 +124,8 @@ def _type(parts: dict[str, bytes]) -> str | None:
 def _sampling(params: dict[str, bytes], version: str) -> bytes:
     messages = elements(params.get("messages", b"[]"))
     if version != NEWEST:
-        params["messages"] = array(single for message in messages for single in _singles(members(message), version))
+        singles = (single for message in messages for single in _singles(members(message), version))
+        params["messages"] = encode_elements(singles)
     return encode_members(params)
 
 
@@ -123,4 +133,4 @@ def _singles(message: dict[str, bytes], version: str) -> Iterator[bytes]:
     """A message with several blocks of content as several messages: before 2025-11-25 each has one."""
     raw = message.get("content", b"null")
     for block in elements(raw) if is_array(raw) else [raw]:
-        yield encode_members({**message, "content": content(block, version)})
+        yield encode_members({**message, "content": downgraded_content(block, version)})

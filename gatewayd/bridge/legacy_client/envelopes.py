@@ -7,11 +7,13 @@ from typing import Final
 
 import attrs
 
-from gatewayd.bridge.asking import URL
+from gatewayd.bridge.asking import FORM, INPUT_RESPONSES, REQUEST_STATE, URL
+from gatewayd.bridge.changes import LISTS
 from gatewayd.protocol.jsonrpc import Request
 from gatewayd.protocol.jsontext import JsonError, encode_members, is_object, members, string, text
 from gatewayd.protocol.versions import (
     LEGACY,
+    LOG_LEVELS,
     META,
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -23,17 +25,12 @@ from gatewayd.protocol.versions import (
     PROGRESS_TOKEN,
 )
 
-LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-"""Log levels, the least severe first."""
-
 FORMS_ONLY: Final = "2025-06-18"
 """The first revision with elicitation; it has forms and nothing else."""
 NEWEST: Final = LEGACY[0]
 NOT_SHOWN: Final = frozenset({"extensions", "tasks"})
 """Server capabilities that need an understanding which does not cross eras."""
-LISTS: Final = ("tools", "prompts", "resources")
-"""Capabilities with a list that may change."""
-NOT_PASSED: Final = frozenset({"inputResponses", "requestState", "task"})
+NOT_PASSED: Final = frozenset({INPUT_RESPONSES, REQUEST_STATE, "task"})
 """Params that mean something in one era only, and there nothing that the client may decide."""
 
 _OWN: Final = frozenset(
@@ -131,7 +128,7 @@ def promises(discovered: bytes) -> Promises:
 def level_of(message: Request) -> str | None:
     """The level that `logging/setLevel` asks for; None where it is none. Raises `JsonError`."""
     level = string(members(message.params or b"{}").get("level", b"null"))
-    return level if level in LEVELS else None
+    return level if level in LOG_LEVELS else None
 
 
 def _bridgeable(version: str, declared: Mapping[str, bytes]) -> bytes:
@@ -147,7 +144,7 @@ def _bridgeable(version: str, declared: Mapping[str, bytes]) -> bytes:
         elif name == "elicitation" and version == FORMS_ONLY:
             passed[name] = b"{}"
         elif name == "elicitation" and version == NEWEST:
-            passed[name] = _parts(raw, ("form", URL))
+            passed[name] = _parts(raw, (FORM, URL))
         elif name == "experimental":
             passed[name] = raw
     return encode_members(passed)

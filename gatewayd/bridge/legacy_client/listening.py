@@ -13,12 +13,13 @@ from contextlib import suppress
 import attrs
 import trio
 
+from gatewayd.bridge.changes import ACKNOWLEDGED
 from gatewayd.bridge.legacy_client.answer import close_all
 from gatewayd.bridge.legacy_client.envelopes import Client, modern_meta
-from gatewayd.bridge.legacy_client.subscriptions import ACKNOWLEDGED, MOST_URIS, Subscriptions, acknowledged
+from gatewayd.bridge.legacy_client.subscriptions import MOST_URIS, Subscriptions, acknowledged
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 from gatewayd.protocol.jsontext import JsonError, encode_members
-from gatewayd.protocol.versions import META, MODERN
+from gatewayd.protocol.versions import LISTEN, META, MODERN
 from gatewayd.upstreams.backoff import Backoff
 from gatewayd.upstreams.channel import (
     Answer,
@@ -33,7 +34,6 @@ from gatewayd.upstreams.channel import (
 )
 from gatewayd.upstreams.service import Caller, Upstream
 
-LISTEN = "subscriptions/listen"
 OVERLAP = 0.1
 """Seconds for which an old and a new subscription are both read, so that what is on its way on the old one arrives."""
 MOST_OLD = 4

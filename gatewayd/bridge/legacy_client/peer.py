@@ -7,8 +7,10 @@ from contextlib import suppress
 
 import trio
 
-from gatewayd.bridge.legacy_client import downgrade
-from gatewayd.bridge.legacy_client.answer import Field, Immediate, LegacyAnswer
+from gatewayd.bridge.changes import LIST_CHANGED
+from gatewayd.bridge.immediate import Immediate
+from gatewayd.bridge.legacy_client.answer import Field, LegacyAnswer
+from gatewayd.bridge.legacy_client.downgrade import downgraded_failure
 from gatewayd.bridge.legacy_client.envelopes import (
     Client,
     client_of,
@@ -19,19 +21,15 @@ from gatewayd.bridge.legacy_client.envelopes import (
 )
 from gatewayd.bridge.legacy_client.listening import Listening, Opener
 from gatewayd.bridge.legacy_client.rounds import Rounds
-from gatewayd.bridge.legacy_client.subscriptions import TOOLS_CHANGED, Subscriptions
+from gatewayd.bridge.legacy_client.subscriptions import Subscriptions
 from gatewayd.protocol.codes import INVALID_PARAMS, METHOD_NOT_FOUND, REFUSED
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
 from gatewayd.protocol.jsontext import JsonError, encode_members, members, string
-from gatewayd.protocol.versions import META, MODERN, NAMED, REQUESTS
+from gatewayd.protocol.versions import BOTH, DISCOVER, META, MODERN, NAMED
 from gatewayd.routes.table import HttpTarget
 from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, UpstreamDied, UpstreamError, UpstreamTimedOut
 from gatewayd.upstreams.service import Caller, Opened, Upstream
 from gatewayd.upstreams.tool_headers import CALL, ToolHeaders
-
-DISCOVER = "server/discover"
-CARRIED = frozenset(name for name in REQUESTS["legacy"] & REQUESTS["modern"] if not name.startswith("tasks/"))
-"""Methods that both eras have, tasks excepted: they are an extension with another shape in the modern one."""
 
 
 class ModernPeer:
@@ -71,7 +69,7 @@ class ModernPeer:
     async def request(self, message: Request) -> Answer:
         """See `LegacyPeer.request`."""
         try:
-            if message.method in CARRIED:
+            if message.method in BOTH:
                 return await self._carry(message)
             return Immediate(await self._answer(message))
         except JsonError as error:
@@ -191,7 +189,7 @@ class ModernPeer:
                 await self._listener.replace((await self._opener.open(params)).answer)
 
     def _noted(self, message: Notification) -> None:
-        if message.method == TOOLS_CHANGED:
+        if message.method == LIST_CHANGED["tools"]:
             self._tools.expire()
 
 
@@ -245,7 +243,7 @@ async def _discover(inner: Upstream, request: Request, caller: Caller) -> bytes:
                 if isinstance(message, Result):
                     return message.result
                 if isinstance(message, Failure):
-                    raise Refused(downgrade.failure(DISCOVER, message))
+                    raise Refused(downgraded_failure(DISCOVER, message))
         finally:
             await answer.aclose()
         raise UpstreamDied("the service ended its answer before it said anything of itself")

@@ -11,14 +11,15 @@ from typing import Final
 
 import attrs
 
-from gatewayd.bridge.legacy_client import downgrade
+from gatewayd.bridge.asking import INPUT_REQUESTS, INPUT_RESPONSES, REQUEST_STATE
+from gatewayd.bridge.changes import ACKNOWLEDGED
+from gatewayd.bridge.legacy_client.downgrade import downgraded_failure, downgraded_result
 from gatewayd.bridge.legacy_client.entries import Entry, Unanswerable, answered, read_entries
 from gatewayd.bridge.legacy_client.envelopes import Client, modern_params
 from gatewayd.protocol.codes import HEADER_MISMATCH, INTERNAL_ERROR, UNSUPPORTED_VERSION
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
 from gatewayd.protocol.jsontext import JsonError, encode_members, is_object, members, string
 from gatewayd.protocol.versions import MAY_ASK, PROGRESS_TOKEN, REPEATABLE
-from gatewayd.upstreams.channel import UpstreamBroke
 
 MOST_ROUNDS: Final = 10
 """How often a service may answer with `input_required`; the official SDKs stop there, too."""
@@ -26,7 +27,7 @@ FIRST_WAIT: Final = 0.05
 MOST_WAIT: Final = 1.0
 """Seconds before a service is asked again that only said "not yet"."""
 
-_NOT_FOR_CLIENTS: Final = frozenset({"notifications/cancelled", "notifications/subscriptions/acknowledged"})
+_NOT_FOR_CLIENTS: Final = frozenset({"notifications/cancelled", ACKNOWLEDGED})
 """In the modern era both are about subscriptions, which a legacy client has none of."""
 
 
@@ -52,7 +53,15 @@ class Again:
     relearn: bool = False
 
 
-Verdict = Done | Ask | Again
+@attrs.frozen
+class Broken:
+    """The service does not keep to the protocol. `reason` is for the client, `detail` for the log."""
+
+    reason: str
+    detail: str
+
+
+Verdict = Done | Ask | Again | Broken
 
 
 @attrs.define(eq=False)
@@ -64,7 +73,7 @@ class Rounds:
     """Its params."""
     client: Client
     strict_headers: bool = False
-    """See `downgrade.result`."""
+    """See `downgraded_result`."""
     _round: int = attrs.field(default=0, init=False)
     _sent: int = attrs.field(default=0, init=False)
     """The id of what was sent last."""
@@ -95,13 +104,13 @@ class Rounds:
         self._floor = self._progress
         params = modern_params(self.parts, self.client, level, self._sent)
         if self._responses is not None:
-            params["inputResponses"] = encode_members(self._responses)
+            params[INPUT_RESPONSES] = encode_members(self._responses)
         if self._state is not None:
-            params["requestState"] = self._state
+            params[REQUEST_STATE] = self._state
         return Request(self._sent, self.request.method, encode_members(params))
 
     def judge(self, message: Result | Failure, ids: itertools.count[int], mint: Callable[[], str]) -> Verdict:
-        """What the answer to a round means. Raises `UpstreamBroke` where it means nothing."""
+        """What the answer to a round means."""
         if isinstance(message, Failure):
             return self._failed(message)
         try:
@@ -112,10 +121,10 @@ class Rounds:
             if kind == "complete":
                 return Done(Result(self.request.id, self._downgraded(message.result)))
         except JsonError as error:
-            raise UpstreamBroke("the service answered something that nobody can read", error.reason) from None
+            return Broken("the service answered something that nobody can read", error.reason)
         except Unanswerable as error:
             return Done(self._failure(error.reason))
-        raise UpstreamBroke("the service answered with a kind of result that was not offered", str(kind)[:100])
+        return Broken("the service answered with a kind of result that was not offered", str(kind)[:100])
 
     def may_repeat(self) -> bool:
         """Whether the last round, which was lost, may be sent once more, because it only reads; once at most."""
@@ -163,7 +172,7 @@ class Rounds:
         if message.code in (HEADER_MISMATCH, UNSUPPORTED_VERSION) and not self._corrected:
             self._corrected = True
             return Again(relearn=True)
-        answer = downgrade.failure(self.request.method, message)
+        answer = downgraded_failure(self.request.method, message)
         return Done(Failure(self.request.id, answer.code, answer.message, answer.data))
 
     def _ask(self, parts: Mapping[str, bytes], ids: itertools.count[int], mint: Callable[[], str]) -> Verdict:
@@ -171,12 +180,12 @@ class Rounds:
         if self._round > MOST_ROUNDS:
             raise Unanswerable(f"the service asks more than {MOST_ROUNDS} times")
         self._corrected = False
-        self._state = parts.get("requestState")
+        self._state = parts.get(REQUEST_STATE)
         if self._state is not None and string(self._state) is None:
-            raise JsonError('"requestState" must be a string')
-        asked = parts.get("inputRequests", b"{}")
+            raise JsonError(f'"{REQUEST_STATE}" must be a string')
+        asked = parts.get(INPUT_REQUESTS, b"{}")
         if not is_object(asked):
-            raise JsonError('"inputRequests" must be an object')
+            raise JsonError(f'"{INPUT_REQUESTS}" must be an object')
         entries = read_entries(asked, self.client, mint)
         if not entries:
             if self._state is None:
@@ -189,7 +198,7 @@ class Rounds:
         return Ask(tuple(Request(ident, entry.method, entry.params) for ident, entry in self._open.items()))
 
     def _downgraded(self, raw: bytes) -> bytes:
-        return downgrade.result(self.request.method, self.client.version, raw, strict_headers=self.strict_headers)
+        return downgraded_result(self.request.method, self.client.version, raw, strict_headers=self.strict_headers)
 
     def _failure(self, reason: str) -> Failure:
         return Failure(self.request.id, INTERNAL_ERROR, f"Internal error: {reason}")

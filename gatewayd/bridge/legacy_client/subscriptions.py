@@ -7,23 +7,18 @@ from typing import Final
 
 import attrs
 
-from gatewayd.bridge.arrays import array
+from gatewayd.bridge.changes import LIST_CHANGED, LISTS, RESOURCES, UPDATED, WANTED, covers
 from gatewayd.bridge.legacy_client.downgrade import without_meta
-from gatewayd.bridge.legacy_client.envelopes import LISTS, Promises
+from gatewayd.bridge.legacy_client.envelopes import Promises
 from gatewayd.protocol.jsonrpc import Notification
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, strings, text
+from gatewayd.protocol.jsontext import JsonError, encode_elements, encode_members, members, string, strings, text
 from gatewayd.protocol.versions import META_SERVER_INFO, META_SUBSCRIPTION_ID
 
-ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
-UPDATED: Final = "notifications/resources/updated"
 MOST_URIS: Final = 1000
 MOST_URI_BYTES: Final = 256 * 1024
 """For all subscriptions of one session together."""
 
-TOOLS_CHANGED: Final = "notifications/tools/list_changed"
-
-_METHODS: Final = {f"notifications/{name}/list_changed": name for name in LISTS}
-_BOUNDARIES: Final = ("/", "?", "#")
+_LISTS: Final = {method: name for name, method in LIST_CHANGED.items()}
 
 
 @attrs.define
@@ -40,21 +35,21 @@ class Subscriptions:
 
     def params(self, uris: Iterable[str]) -> bytes | None:
         """The member `notifications` of the request that listens to these resources; None: to nothing at all."""
-        wanted = {f"{name}ListChanged": b"true" for name in LISTS if name in self.promises.lists}
+        wanted = {WANTED[name]: b"true" for name in LISTS if name in self.promises.lists}
         named = sorted(uris)
         if named:
-            wanted["resourceSubscriptions"] = array(map(text, named))
+            wanted[RESOURCES] = encode_elements(map(text, named))
         return encode_members(wanted) if wanted else None
 
     def shown(self, message: Notification) -> Notification | None:
         """A notification of the stream as the client may see it; None where the client did not ask for it."""
         if message.method == UPDATED:
             return self._updated(message)
-        return Notification(message.method) if _METHODS.get(message.method) in self.promises.lists else None
+        return Notification(message.method) if _LISTS.get(message.method) in self.promises.lists else None
 
     def missed(self) -> Iterator[Notification]:
         """What may have happened while nobody listened."""
-        for method, name in _METHODS.items():
+        for name, method in LIST_CHANGED.items():
             if name in self.promises.lists:
                 yield Notification(method)
         for uri in sorted(self.uris):
@@ -64,7 +59,7 @@ class Subscriptions:
         try:
             params = members(message.params or b"{}")
             uri = string(params.get("uri", b"null"))
-            if uri is None or not any(_covers(known, uri) for known in self.uris):
+            if uri is None or not any(covers(known, uri) for known in self.uris):
                 return None
             without_meta(params, META_SUBSCRIPTION_ID, META_SERVER_INFO)
         except JsonError:
@@ -75,11 +70,4 @@ class Subscriptions:
 def acknowledged(message: Notification) -> frozenset[str]:
     """The resources that an acknowledgement names. Raises `JsonError` where it cannot be read."""
     honoured = members(members(message.params or b"{}").get("notifications", b"{}"))
-    return frozenset(strings(honoured.get("resourceSubscriptions", b"[]")))
-
-
-def _covers(known: str, uri: str) -> bool:
-    """Whether `uri` is the subscribed resource or a part of it: beyond a boundary of its path."""
-    if uri == known:
-        return True
-    return uri.startswith(known) and (known.endswith("/") or uri[len(known)] in _BOUNDARIES)
+    return frozenset(strings(honoured.get(RESOURCES, b"[]")))

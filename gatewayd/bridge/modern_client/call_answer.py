@@ -8,9 +8,8 @@ from collections.abc import Mapping
 import trio
 
 from gatewayd.bridge.asking import ASKING, declares, needed
-from gatewayd.bridge.legacy_client.subscriptions import UPDATED
-from gatewayd.bridge.modern_client.client_request import LEVELS, ClientRequest
-from gatewayd.bridge.modern_client.filters import CHANGES
+from gatewayd.bridge.changes import CHANGES
+from gatewayd.bridge.modern_client.client_request import ClientRequest
 from gatewayd.bridge.modern_client.live_call import LiveCall
 from gatewayd.bridge.modern_client.parking import Parking
 from gatewayd.bridge.modern_client.questions import Question, input_required, lacking, read_question, url_questions
@@ -18,7 +17,7 @@ from gatewayd.bridge.modern_client.upgrade import Greeting, upgraded_failure, up
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, URL_ELICITATION_REQUIRED
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, identifier
 from gatewayd.protocol.jsontext import JsonError, encode_members, members, string
-from gatewayd.protocol.versions import PROGRESS_TOKEN
+from gatewayd.protocol.versions import LOG_LEVELS, PROGRESS_TOKEN
 from gatewayd.upstreams.channel import UpstreamBroke
 
 GATHER = 0.01
@@ -26,7 +25,6 @@ GATHER = 0.01
 MOST_QUESTIONS = 100
 """Questions of one call that wait for the client, and messages that are gathered while waiting for more."""
 
-_NEWS = frozenset({UPDATED, *(method for method, _ in CHANGES.values())})
 _LEGACY_ONLY = frozenset({"notifications/elicitation/complete", "notifications/tasks/status"})
 
 
@@ -173,7 +171,7 @@ class CallAnswer:
                     self._ready.append(message)
             case "notifications/cancelled":
                 self._withdrawn(message)
-            case method if method in _NEWS:
+            case method if method in CHANGES:
                 self._live.session.fan_out(message)
             case method if method not in _LEGACY_ONLY:
                 self._ready.append(message)
@@ -190,7 +188,7 @@ class CallAnswer:
     def _wants(self, message: Notification) -> bool:
         level = string(members(message.params or b"{}").get("level", b"null"))
         wanted = self._request.log_level
-        return wanted is not None and level in LEVELS and LEVELS.index(level) >= LEVELS.index(wanted)
+        return wanted is not None and level in LOG_LEVELS and LOG_LEVELS.index(level) >= LOG_LEVELS.index(wanted)
 
     def _withdrawn(self, message: Notification) -> None:
         """The server does not want to know any more."""

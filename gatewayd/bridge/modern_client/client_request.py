@@ -8,12 +8,13 @@ from typing import Final
 import msgspec
 
 from gatewayd import __version__
-from gatewayd.bridge.asking import FORM, URL
+from gatewayd.bridge.asking import FORM, INPUT_RESPONSES, REQUEST_STATE, URL
 from gatewayd.protocol.codes import INVALID_PARAMS
 from gatewayd.protocol.jsonrpc import Request, RpcError
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
+from gatewayd.protocol.jsontext import encode_members, members, members_if_any, string, text
 from gatewayd.protocol.versions import (
     LEGACY,
+    LOG_LEVELS,
     META,
     META_CLIENT_CAPABILITIES,
     META_CLIENT_INFO,
@@ -21,12 +22,6 @@ from gatewayd.protocol.versions import (
     META_VERSION,
     PROGRESS_TOKEN,
 )
-
-LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-"""Of log messages, the least severe first (RFC 5424)."""
-
-REQUEST_STATE: Final = "requestState"
-INPUT_RESPONSES: Final = "inputResponses"
 
 _ENVELOPE: Final = frozenset({META_VERSION, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_LOG_LEVEL})
 """What no legacy server knows. Trace context, the progress token and keys of vendors go on."""
@@ -58,7 +53,7 @@ def read_request(message: Request) -> ClientRequest:
     meta = members(params.get(META, b"{}"))
     level = meta.get(META_LOG_LEVEL)
     named = None if level is None else string(level)
-    if level is not None and named not in LEVELS:
+    if level is not None and named not in LOG_LEVELS:
         raise RpcError(INVALID_PARAMS, "Invalid params: there is no such log level")
     return ClientRequest(
         int(message.id),
@@ -90,15 +85,15 @@ def bridgeable(capabilities: bytes) -> bytes:
 
     One spelling for each meaning: clients that can do the same may share a session.
     """
-    declared = _object(capabilities)
+    declared = members_if_any(capabilities)
     kept: dict[str, bytes] = {}
     if "elicitation" in declared:
-        modes = _object(declared["elicitation"])
+        modes = members_if_any(declared["elicitation"])
         # An empty object means forms, which is also all that 2025-06-18 knows.
         both = (FORM, URL) if FORM in modes else (URL,)
         kept["elicitation"] = _flags(both if URL in modes else ())
     if "sampling" in declared:
-        parts = _object(declared["sampling"])
+        parts = members_if_any(declared["sampling"])
         kept["sampling"] = _flags([part for part in _SAMPLING_PARTS if part in parts])
     if "roots" in declared:
         kept["roots"] = b"{}"
@@ -113,10 +108,3 @@ def initialize_params(capabilities: bytes) -> bytes:
 
 def _flags(names: list[str] | tuple[str, ...]) -> bytes:
     return encode_members(dict.fromkeys(names, b"{}"))
-
-
-def _object(raw: bytes) -> dict[str, bytes]:
-    try:
-        return members(raw)
-    except JsonError:
-        return {}

@@ -8,42 +8,41 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from gatewayd.auth.keychain import Keychain
+from gatewayd.bridge.asking import REQUEST_STATE
+from gatewayd.bridge.immediate import Immediate
 from gatewayd.bridge.modern_client.call_answer import CallAnswer, ask_again
-from gatewayd.bridge.modern_client.client_request import REQUEST_STATE, ClientRequest, bridgeable, lowered, read_request
-from gatewayd.bridge.modern_client.filters import CHANGES, Filter, read_filter
+from gatewayd.bridge.modern_client.client_request import ClientRequest, bridgeable, lowered, read_request
+from gatewayd.bridge.modern_client.filters import Filter, read_filter
 from gatewayd.bridge.modern_client.listen_answer import ListenAnswer
 from gatewayd.bridge.modern_client.live_call import LiveCall
-from gatewayd.bridge.modern_client.parking import Parked, Parking
+from gatewayd.bridge.modern_client.parking import Parked, Parking, Tickets
 from gatewayd.bridge.modern_client.pooled_session import PooledSession
 from gatewayd.bridge.modern_client.questions import answer, read_responses
 from gatewayd.bridge.modern_client.session_pool import Lease, SessionPool
 from gatewayd.bridge.modern_client.upgrade import discovery
+from gatewayd.observe.tree import Node
 from gatewayd.protocol.codes import METHOD_NOT_FOUND
-from gatewayd.protocol.jsonrpc import Failure, Message, Request, Result, RpcError
+from gatewayd.protocol.jsonrpc import Request, Result, RpcError
 from gatewayd.protocol.jsontext import members
-from gatewayd.protocol.versions import MAY_ASK, REQUESTS
+from gatewayd.protocol.versions import BOTH, DISCOVER, LISTEN, MAY_ASK
 from gatewayd.upstreams.channel import Answer
 from gatewayd.upstreams.service import Caller, Upstream
 from gatewayd.upstreams.tool_headers import CALL, ToolHeaders
-
-LISTEN = "subscriptions/listen"
-DISCOVER = "server/discover"
-
-_CARRIED = frozenset(method for method in REQUESTS["legacy"] & REQUESTS["modern"] if not method.startswith("tasks/"))
-"""What both eras know. Tasks of the same name are another thing in each of them."""
 
 
 class ModernClients:
     """The modern clients of one service. Made by `open_modern_clients`."""
 
-    def __init__(self, inner: Upstream, keychain: Keychain, ids: itertools.count[int], nursery: trio.Nursery) -> None:
+    def __init__(
+        self, inner: Upstream, tickets: Tickets, ids: itertools.count[int], node: Node, nursery: trio.Nursery
+    ) -> None:
         service = inner.service
         self._service = service
         self._nursery = nursery
         self._closed = False
-        self._pool = SessionPool(inner, ids, nursery)
-        self._parking = Parking(keychain, service.name)
+        self._pool = SessionPool(inner, ids, nursery, node)
+        self._tickets = tickets
+        self._parking = Parking(tickets, service.name, inner.usage, node)
         self._tools = ToolHeaders(service.name, service.timeouts.connect, service.max.response)
         nursery.start_soon(self._parking.run)
 
@@ -58,7 +57,7 @@ class ModernClients:
             return await self._discover(request, caller)
         if request.method == LISTEN:
             return await self._listen(request, caller)
-        if request.method not in _CARRIED:
+        if request.method not in BOTH:
             raise RpcError(METHOD_NOT_FOUND, "Method not found", status=404)
         if request.method in MAY_ASK and REQUEST_STATE in request.params:
             return await self._resume(request, name, caller)
@@ -79,7 +78,7 @@ class ModernClients:
         lease = await self._lease(request, caller)
         try:
             stream = await lease.session.has_stream()
-            return GivenAnswer(Result(request.id, discovery(lease.session.greeting, stream=stream)))
+            return Immediate(Result(request.id, discovery(lease.session.greeting, stream=stream)))
         finally:
             lease.release()
 
@@ -98,22 +97,25 @@ class ModernClients:
         return CallAnswer(live, request, caller.key, self._parking)
 
     async def _resume(self, request: ClientRequest, name: str | None, caller: Caller) -> Answer:
-        """Go on with a call that was parked. Nothing is used up by a retry that is malformed."""
-        parked = self._parking.find(caller.key, request)
+        """Go on with a call that was parked, be it with a service that this one replaces.
+
+        Nothing is used up by a retry that is malformed.
+        """
+        parked = self._tickets.find(caller.key, self._service.name, request)
         if parked.live is None:
             return await self._again(request, parked, name, caller)
         live = parked.live
         await self._check_headers(request, name, caller, live.session)
-        parked = self._parking.find(caller.key, request)  # somebody else may have been quicker
+        parked = self._tickets.find(caller.key, self._service.name, request)  # somebody else may have been quicker
         given = read_responses(request)
         answered = [key for key in parked.questions if key in given]
         version = live.session.greeting.version
         replies = [answer(parked.questions[key], given[key], version) for key in answered]
-        self._parking.take(parked)
+        parked.parking.take(parked)
         for key in answered:
             live.questions.pop(key, None)
         live.replies.extend(replies)
-        resumed = CallAnswer(live, request, caller.key, self._parking)
+        resumed = CallAnswer(live, request, caller.key, parked.parking)
         try:
             if request.log_level is not None:
                 await live.session.want_logs(request.log_level)
@@ -129,13 +131,13 @@ class ModernClients:
         What the user did there is between the user and the service, so the answers themselves go nowhere.
         """
         given = read_responses(request)
-        self._parking.take(parked)
+        parked.parking.take(parked)
         if parked.questions.keys() <= given.keys():
             return await self._begin(request, name, caller)
         lease = await self._lease(request, caller)
         greeting = lease.session.greeting
         lease.release()
-        return GivenAnswer(ask_again(self._parking, caller.key, request, parked.questions, greeting))
+        return Immediate(ask_again(self._parking, caller.key, request, parked.questions, greeting))
 
     async def _check_headers(
         self, request: ClientRequest, name: str | None, caller: Caller, session: PooledSession
@@ -149,9 +151,9 @@ class ModernClients:
         lease = await self._lease(request, caller)
         session, uris = lease.session, list[str]()
         try:
-            changes: tuple[str, ...] = ()
+            lists: tuple[str, ...] = ()
             if await session.has_stream():
-                changes = tuple(c for c in wanted.changes if session.greeting.offers(CHANGES[c][1], "listChanged"))
+                lists = tuple(name for name in wanted.lists if session.greeting.offers(name, "listChanged"))
                 if session.greeting.offers("resources", "subscribe"):
                     await self._subscribe(session, wanted.uris, uris)
         except BaseException:
@@ -162,7 +164,7 @@ class ModernClients:
             session.listeners.discard(listener)
             self._part(lease, uris)
 
-        listener = ListenAnswer(request.id, Filter(changes, tuple(uris)), part)
+        listener = ListenAnswer(request.id, Filter(lists, tuple(uris)), part)
         session.listeners.add(listener)
         return listener
 
@@ -189,23 +191,6 @@ class ModernClients:
             lease.release()
 
 
-class GivenAnswer:
-    """An `Answer` that is known already."""
-
-    def __init__(self, final: Result | Failure) -> None:
-        self._final: Result | Failure | None = final
-
-    async def receive(self) -> Message | None:
-        """See `Answer.receive`."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        final, self._final = self._final, None
-        return final
-
-    async def aclose(self) -> None:
-        """See `Answer.aclose`."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-
-
 class Lister:
     """Lists tools over a pooled session, in the gateway's own name."""
 
@@ -216,19 +201,19 @@ class Lister:
         """The answer to `tools/list`. Raises `UpstreamError`."""
         params = members(message.params or b"{}")
         cursor = {name: raw for name, raw in params.items() if name == "cursor"}
-        return GivenAnswer(await self._session.ask(message.method, cursor))
+        return Immediate(await self._session.ask(message.method, cursor))
 
 
 @asynccontextmanager
 async def open_modern_clients(
-    inner: Upstream, keychain: Keychain, ids: itertools.count[int]
+    inner: Upstream, tickets: Tickets, ids: itertools.count[int], node: Node
 ) -> AsyncGenerator[ModernClients]:
-    """The modern clients of a service. No session is open yet.
+    """The modern clients of a service, which is `node` in the tree. No session is open yet.
 
     At the end of the block parked calls are given up and sessions are closed. Exceptions leave in a group.
     """
     async with trio.open_nursery() as nursery:
-        clients = ModernClients(inner, keychain, ids, nursery)
+        clients = ModernClients(inner, tickets, ids, node, nursery)
         try:
             yield clients
         finally:

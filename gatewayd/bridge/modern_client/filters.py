@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from gatewayd.bridge.arrays import array
-from gatewayd.bridge.legacy_client.subscriptions import ACKNOWLEDGED, UPDATED
+from gatewayd.bridge.changes import ACKNOWLEDGED, LIST_CHANGED, LISTS, RESOURCES, UPDATED, WANTED, covers
 from gatewayd.bridge.modern_client.client_request import ClientRequest
 from gatewayd.bridge.modern_client.questions import lacking
 from gatewayd.protocol.codes import INVALID_PARAMS
 from gatewayd.protocol.jsonrpc import Notification, RpcError
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
+from gatewayd.protocol.jsontext import JsonError, encode_elements, encode_members, members, members_if_any, string, text
 from gatewayd.protocol.versions import META, META_SUBSCRIPTION_ID
-
-CHANGES: Final[Mapping[str, tuple[str, str]]] = {
-    "toolsListChanged": ("notifications/tools/list_changed", "tools"),
-    "promptsListChanged": ("notifications/prompts/list_changed", "prompts"),
-    "resourcesListChanged": ("notifications/resources/list_changed", "resources"),
-}
-"""Member of the filter to notification, and the server capability with `listChanged` that it takes."""
 
 TASKS: Final = "io.modelcontextprotocol/tasks"
 MOST_URIS: Final = 100
 """Resources that one listen is subscribed to: each costs the service a request. Others are not acknowledged."""
 
-_BOUNDARIES: Final = ("/", "?", "#")
-
 
 class Filter(msgspec.Struct, frozen=True):
     """What is wanted, or what of it is honoured."""
 
-    changes: tuple[str, ...] = ()
-    """Keys of `CHANGES`."""
+    lists: tuple[str, ...] = ()
+    """Some of `LISTS`, of which changes are told."""
     uris: tuple[str, ...] = ()
     """Without repetition, at most `MOST_URIS`."""
 
@@ -43,7 +32,7 @@ class Filter(msgspec.Struct, frozen=True):
         if message.method == UPDATED:
             uri = updated_uri(message)
             return uri is not None and any(covers(subscribed, uri) for subscribed in self.uris)
-        return any(CHANGES[change][0] == message.method for change in self.changes)
+        return any(LIST_CHANGED[name] == message.method for name in self.lists)
 
 
 def read_filter(request: ClientRequest) -> Filter:
@@ -54,59 +43,41 @@ def read_filter(request: ClientRequest) -> Filter:
     """
     try:
         wanted = members(request.params.get("notifications", b"null"))
-        uris = msgspec.json.decode(wanted.get("resourceSubscriptions", b"[]"), type=list[str])
+        uris = msgspec.json.decode(wanted.get(RESOURCES, b"[]"), type=list[str])
     except JsonError:
         raise _invalid('the object "notifications" is missing') from None
     except msgspec.ValidationError:
-        raise _invalid('"resourceSubscriptions" is no array of strings') from None
+        raise _invalid(f'"{RESOURCES}" is no array of strings') from None
     if "taskIds" in wanted and not _has_tasks(request.capabilities):
         extension = encode_members({"extensions": encode_members({TASKS: b"{}"})})
         failure = lacking(request, extension)
         raise RpcError(failure.code, failure.message, None, failure.data)
-    changes = tuple(change for change in CHANGES if wanted.get(change) == b"true")
-    return Filter(changes, tuple(dict.fromkeys(uris))[:MOST_URIS])
+    lists = tuple(name for name in LISTS if wanted.get(WANTED[name]) == b"true")
+    return Filter(lists, tuple(dict.fromkeys(uris))[:MOST_URIS])
 
 
 def acknowledgement(honoured: Filter, ident: int) -> Notification:
     """The first frame of a subscription."""
-    told = dict.fromkeys(honoured.changes, b"true")
+    told = {WANTED[name]: b"true" for name in honoured.lists}
     if honoured.uris:
-        told["resourceSubscriptions"] = array(map(text, honoured.uris))
+        told[RESOURCES] = encode_elements(map(text, honoured.uris))
     return tagged(Notification(ACKNOWLEDGED, encode_members({"notifications": encode_members(told)})), ident)
 
 
 def tagged(message: Notification, ident: int) -> Notification:
     """A frame of the subscription `ident`."""
-    parts = _object(message.params)
-    meta = {**_object(parts.get(META)), META_SUBSCRIPTION_ID: b"%d" % ident}
+    parts = members_if_any(message.params)
+    meta = {**members_if_any(parts.get(META)), META_SUBSCRIPTION_ID: b"%d" % ident}
     return Notification(message.method, encode_members({**parts, META: encode_members(meta)}))
 
 
 def updated_uri(message: Notification) -> str | None:
     """The resource that `notifications/resources/updated` names."""
-    return string(_object(message.params).get("uri", b""))
-
-
-def covers(subscribed: str, uri: str) -> bool:
-    """Whether `uri` is the subscribed resource or a part of it.
-
-    MCP lets an update name a sub-resource without saying what that is: here what extends the URI at a boundary.
-    """
-    if not uri.startswith(subscribed):
-        return False
-    rest = uri[len(subscribed) :]
-    return not rest or subscribed.endswith("/") or rest.startswith(_BOUNDARIES)
+    return string(members_if_any(message.params).get("uri", b""))
 
 
 def _has_tasks(capabilities: bytes) -> bool:
-    return TASKS in _object(_object(capabilities).get("extensions"))
-
-
-def _object(raw: bytes | None) -> dict[str, bytes]:
-    try:
-        return members(raw or b"{}")
-    except JsonError:
-        return {}
+    return TASKS in members_if_any(members_if_any(capabilities).get("extensions"))
 
 
 def _invalid(reason: str) -> RpcError:

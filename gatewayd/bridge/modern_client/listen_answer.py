@@ -7,7 +7,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from gatewayd.bridge.legacy_client.subscriptions import UPDATED
+from gatewayd.bridge.changes import UPDATED
 from gatewayd.bridge.modern_client.filters import Filter, acknowledgement, tagged, updated_uri
 from gatewayd.protocol.jsonrpc import Message, Notification
 

@@ -13,11 +13,12 @@ from typing import Protocol
 import attrs
 import trio
 
-from gatewayd.bridge.modern_client.client_request import LEVELS
 from gatewayd.bridge.modern_client.upgrade import Greeting
+from gatewayd.observe.tree import Node
 from gatewayd.protocol.codes import METHOD_NOT_FOUND
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
 from gatewayd.protocol.jsontext import encode_members, text
+from gatewayd.protocol.versions import LOG_LEVELS
 from gatewayd.upstreams.channel import LegacyPeer, UpstreamDied, UpstreamError
 
 STREAM_PATIENCE = 2.0
@@ -58,13 +59,15 @@ class PooledSession:
     peer: LegacyPeer
     greeting: Greeting
     ids: itertools.count[int]
+    node: Node
+    """What waits in it hangs itself under this."""
     calls: set[Running] = attrs.field(factory=set[Running], init=False)
     listeners: set[Listener] = attrs.field(factory=set[Listener], init=False)
     stream_wanted: trio.Event = attrs.field(factory=trio.Event, init=False)
     stream: bool = attrs.field(default=False, init=False)
     """Whether what the server says unasked reaches us, once `stream_known`."""
     stream_known: trio.Event = attrs.field(factory=trio.Event, init=False)
-    _level: int = attrs.field(default=len(LEVELS), init=False)
+    _level: int = attrs.field(default=len(LOG_LEVELS), init=False)
     _leveling: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _uris: dict[str, int] = attrs.field(factory=dict[str, int], init=False)
     """How many listen to each resource."""
@@ -111,7 +114,7 @@ class PooledSession:
 
     async def want_logs(self, level: str) -> None:
         """Have the server log at least what is as severe as `level`: set once, to the lowest that was ever needed."""
-        wanted = LEVELS.index(level)
+        wanted = LOG_LEVELS.index(level)
         if not self.greeting.offers("logging") or wanted >= self._level:
             return
         async with self._leveling:

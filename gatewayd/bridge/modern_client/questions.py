@@ -11,13 +11,12 @@ from typing import Final
 
 import msgspec
 
-from gatewayd.bridge.arrays import elements
-from gatewayd.bridge.asking import ELICIT, ROOTS, SAMPLE, URL
-from gatewayd.bridge.modern_client.client_request import INPUT_RESPONSES, REQUEST_STATE, ClientRequest
+from gatewayd.bridge.asking import ELICIT, INPUT_REQUESTS, INPUT_RESPONSES, REQUEST_STATE, ROOTS, SAMPLE, URL
+from gatewayd.bridge.modern_client.client_request import ClientRequest
 from gatewayd.bridge.modern_client.upgrade import Greeting, identified
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_PARAMS, MISSING_CLIENT_CAPABILITY
 from gatewayd.protocol.jsonrpc import Failure, Id, Request, Result, RpcError
-from gatewayd.protocol.jsontext import JsonError, encode_members, is_array, is_object, members, string, text
+from gatewayd.protocol.jsontext import JsonError, elements, encode_members, is_array, is_object, members, string, text
 from gatewayd.protocol.versions import LEGACY, META, META_RELATED_TASK, PROGRESS_TOKEN
 
 _ACTIONS: Final = frozenset({"accept", "decline", "cancel"})
@@ -61,7 +60,7 @@ def input_required(questions: Mapping[str, Question], state: str, greeting: Gree
     """The result that asks a modern client, by key. `state` must come back with the answers."""
     parts = {
         "resultType": b'"input_required"',
-        "inputRequests": encode_members({key: _entry(question) for key, question in questions.items()}),
+        INPUT_REQUESTS: encode_members({key: _entry(question) for key, question in questions.items()}),
         REQUEST_STATE: text(state),
     }
     return encode_members(identified(parts, greeting))

@@ -1,7 +1,7 @@
 """Legacy sessions that the gateway opens for modern clients: one per principal and capability profile, or per call.
 
-Each session is a task in the nursery of its owner, and lives exactly as long as that task. Callers never open one
-themselves, they wait for it: a caller that is cancelled takes nothing away from the others.
+Each session is a task in the nursery of its owner and a node of the tree, and lives exactly as long as that task.
+Callers never open one themselves, they wait for it: a caller that is cancelled takes nothing away from the others.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import trio
 
 from gatewayd.bridge.modern_client.client_request import initialize_params
 from gatewayd.bridge.modern_client.pooled_session import PooledSession
-from gatewayd.bridge.modern_client.session_stream import pump
+from gatewayd.bridge.modern_client.session_stream import read_stream
 from gatewayd.bridge.modern_client.upgrade import read_greeting
+from gatewayd.observe.tree import Node
 from gatewayd.protocol.jsonrpc import Notification, Request
 from gatewayd.upstreams.channel import UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gatewayd.upstreams.healing import HealingPeer
@@ -67,13 +68,14 @@ class Lease:
 
 
 class SessionPool:
-    """The sessions of one service."""
+    """The sessions of one service, which is in use for as long as one of them is."""
 
-    def __init__(self, upstream: Upstream, ids: itertools.count[int], nursery: trio.Nursery) -> None:
+    def __init__(self, upstream: Upstream, ids: itertools.count[int], nursery: trio.Nursery, node: Node) -> None:
         self._upstream = upstream
         self._service = upstream.service
         self._ids = ids
         self._nursery = nursery
+        self._node = node
         self._shared: dict[Hashable, Entry] = {}
         self._all: set[Entry] = set()
         self._slots = trio.CapacityLimiter(MOST_SESSIONS)
@@ -122,10 +124,12 @@ class SessionPool:
 
     def _use(self, entry: Entry) -> None:
         entry.users += 1
+        self._upstream.usage.begin()
         entry.life.deadline = math.inf
 
     def _leave(self, entry: Entry) -> None:
         entry.users -= 1
+        self._upstream.usage.end()
         if entry.users:
             return
         entry.used_at = trio.current_time()
@@ -146,10 +150,11 @@ class SessionPool:
 
     async def _live(self, entry: Entry) -> None:
         """The task of one session."""
+        node = Node("pooled", entry.principal, parent=self._node, now=trio.current_time())
         try:
-            with entry.life:
+            with entry.life, node:
                 async with self._slots:
-                    await self._run(entry)
+                    await self._run(entry, node)
         except UpstreamError as error:
             log.info("no session", service=self._service.name, reason=error.reason, detail=error.detail)
             entry.error = error
@@ -162,18 +167,18 @@ class SessionPool:
                 entry.error = UpstreamUnreachable("the session is being closed")
             entry.decided.set()
 
-    async def _run(self, entry: Entry) -> None:
+    async def _run(self, entry: Entry, node: Node) -> None:
         caller = Caller(entry.principal, mixed=True)
         initialize = Request(next(self._ids), "initialize", initialize_params(entry.capabilities))
         opened = await self._open(initialize, caller)
         peer = HealingPeer(self._upstream, initialize, caller, self._ids, opened.peer)
         try:
-            session = PooledSession(peer, read_greeting(opened.result, opened.version), self._ids)
+            session = PooledSession(peer, read_greeting(opened.result, opened.version), self._ids, node)
             if entry.key is not None:
                 session.stream_wanted.set()
             entry.session = session
             entry.decided.set()
-            await pump(session, self._service.name)
+            await read_stream(session, self._service.name)
         finally:
             self._retire(entry)
             with trio.move_on_after(FAREWELL, shield=True):

@@ -6,8 +6,7 @@ import structlog
 import trio
 
 from gatewayd.bridge.asking import ASKING
-from gatewayd.bridge.legacy_client.subscriptions import UPDATED
-from gatewayd.bridge.modern_client.filters import CHANGES
+from gatewayd.bridge.changes import CHANGES, LIST_CHANGED
 from gatewayd.bridge.modern_client.pooled_session import PooledSession
 from gatewayd.protocol.jsonrpc import Notification, Request
 from gatewayd.upstreams.attribution import culprit
@@ -19,10 +18,8 @@ log = structlog.get_logger("gatewayd.bridge")
 REPLY = 5.0
 """Seconds that an answer to the server may take; nothing else is read meanwhile."""
 
-_NEWS = frozenset({UPDATED, *(method for method, _ in CHANGES.values())})
 
-
-async def pump(session: PooledSession, service: str) -> None:
+async def read_stream(session: PooledSession, service: str) -> None:
     """Read the session's own stream once somebody wants it, until cancelled. A stream that is lost is opened again."""
     await session.stream_wanted.wait()
     backoff = Backoff()
@@ -50,8 +47,8 @@ async def pump(session: PooledSession, service: str) -> None:
 def _opened(session: PooledSession) -> None:
     """What changed while there was no stream is not known: lists may have."""
     if session.stream_known.is_set() and session.stream:
-        for method, capability in CHANGES.values():
-            if session.greeting.offers(capability, "listChanged"):
+        for name, method in LIST_CHANGED.items():
+            if session.greeting.offers(name, "listChanged"):
                 session.fan_out(Notification(method))
     session.stream = True
     session.stream_known.set()
@@ -77,7 +74,7 @@ def _asked(session: PooledSession, request: Request) -> bool:
 
 
 def _told(session: PooledSession, message: Notification) -> None:
-    if message.method in _NEWS:
+    if message.method in CHANGES:
         session.fan_out(message)
     elif message.method == "notifications/message":
         running = [call for call in session.calls if call.waits_since is None]

@@ -10,7 +10,8 @@ import hashlib
 
 import msgspec
 
-from gatewayd.bridge.modern_client.client_request import INPUT_RESPONSES, REQUEST_STATE, ClientRequest
+from gatewayd.bridge.asking import INPUT_RESPONSES, REQUEST_STATE
+from gatewayd.bridge.modern_client.client_request import ClientRequest
 from gatewayd.protocol.jsontext import encode_members
 from gatewayd.protocol.versions import META
 

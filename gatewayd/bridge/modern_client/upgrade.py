@@ -10,18 +10,21 @@ from typing import Final
 
 import msgspec
 
-from gatewayd.bridge.arrays import array, elements
 from gatewayd.bridge.modern_client.client_request import ClientRequest
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_PARAMS, RESOURCE_NOT_FOUND
 from gatewayd.protocol.jsonrpc import Failure
-from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
-from gatewayd.protocol.param_headers import AnnotationError, read_annotations
-from gatewayd.protocol.versions import META, META_SERVER_INFO, SUPPORTED
-
-CACHEABLE: Final = frozenset(
-    {"server/discover", "tools/list", "prompts/list", "resources/list", "resources/templates/list", "resources/read"}
+from gatewayd.protocol.jsontext import (
+    JsonError,
+    elements,
+    encode_elements,
+    encode_members,
+    members,
+    members_if_any,
+    string,
+    text,
 )
-"""Results that must have caching hints (MCP 2026-07-28, caching)."""
+from gatewayd.protocol.param_headers import AnnotationError, read_annotations
+from gatewayd.protocol.versions import CACHEABLE, DISCOVER, META, META_SERVER_INFO, SUPPORTED
 
 _RESERVED: Final = range(-32099, -32019)
 """Codes of MCP 2026-07-28: a legacy server does not mean what they mean."""
@@ -42,16 +45,16 @@ class Greeting(msgspec.Struct, frozen=True):
         declared = self.capabilities.get(capability)
         if declared is None or part is None:
             return declared is not None
-        return _object(declared).get(part) == b"true"
+        return members_if_any(declared).get(part) == b"true"
 
 
 def read_greeting(result: bytes, version: str) -> Greeting:
     """Read an `initialize` result that settled on `version`. What is not as it should be counts as missing."""
-    parts = _object(result)
+    parts = members_if_any(result)
     info, instructions = parts.get("serverInfo", b""), parts.get("instructions", b"")
     return Greeting(
         version,
-        _object(parts.get("capabilities", b"{}")),
+        members_if_any(parts.get("capabilities")),
         info if info.startswith(b"{") else None,
         instructions if string(instructions) is not None else None,
     )
@@ -66,12 +69,12 @@ def discovery(greeting: Greeting, *, stream: bool) -> bytes:
     if not stream:
         capabilities = {name: _without(raw, _NEEDS_STREAM) for name, raw in capabilities.items()}
     result = {
-        "supportedVersions": array(map(text, SUPPORTED)),
+        "supportedVersions": encode_elements(map(text, SUPPORTED)),
         "capabilities": encode_members(capabilities),
     }
     if greeting.instructions is not None:
         result["instructions"] = greeting.instructions
-    return upgraded_result("server/discover", encode_members(result), greeting)
+    return upgraded_result(DISCOVER, encode_members(result), greeting)
 
 
 def upgraded_result(method: str, result: bytes, greeting: Greeting) -> bytes:
@@ -90,7 +93,7 @@ def identified(parts: Mapping[str, bytes], greeting: Greeting) -> Mapping[str, b
     """The members of a result, with the server's name in `_meta`."""
     if greeting.server_info is None:
         return parts
-    meta = {**_object(parts.get(META, b"{}")), META_SERVER_INFO: greeting.server_info}
+    meta = {**members_if_any(parts.get(META)), META_SERVER_INFO: greeting.server_info}
     return {**parts, META: encode_members(meta)}
 
 
@@ -99,7 +102,7 @@ def upgraded_failure(failure: Failure, request: ClientRequest) -> Failure:
     code, data = failure.code, failure.data
     if code == RESOURCE_NOT_FOUND:
         code = INVALID_PARAMS
-        known = _object(data or b"{}")
+        known = members_if_any(data)
         uri = request.params.get("uri")
         if uri is not None and request.method == "resources/read":
             data = encode_members({"uri": uri, **known})
@@ -110,7 +113,7 @@ def upgraded_failure(failure: Failure, request: ClientRequest) -> Failure:
 
 def _tools(raw: bytes) -> bytes:
     """The tools that a modern client over HTTP may see, without what only tasks of 2025-11-25 know."""
-    return array(shown for tool in elements(raw) if (shown := _tool(tool)) is not None)
+    return encode_elements(shown for tool in elements(raw) if (shown := _tool(tool)) is not None)
 
 
 def _tool(raw: bytes) -> bytes | None:
@@ -127,14 +130,7 @@ def _tool(raw: bytes) -> bytes | None:
 
 def _without(raw: bytes, names: tuple[str, ...]) -> bytes:
     """An object without some of its members; the same text where it has none of them."""
-    parts = _object(raw)
+    parts = members_if_any(raw)
     if not parts.keys() & set(names):
         return raw
     return encode_members({name: value for name, value in parts.items() if name not in names})
-
-
-def _object(raw: bytes) -> dict[str, bytes]:
-    try:
-        return members(raw)
-    except JsonError:
-        return {}

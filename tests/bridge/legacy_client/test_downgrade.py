@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd.bridge.legacy_client.downgrade import content, failure, result
+from gatewayd.bridge.legacy_client.downgrade import downgraded_content, downgraded_failure, downgraded_result
 from gatewayd.protocol.codes import (
     HEADER_MISMATCH,
     INTERNAL_ERROR,
@@ -26,7 +26,7 @@ SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 
 
 def seen(method: str, version: str, said: dict[str, Any], **more: bool) -> Any:
-    return json.loads(result(method, version, json.dumps(said).encode(), **more))
+    return json.loads(downgraded_result(method, version, json.dumps(said).encode(), **more))
 
 
 @pytest.mark.parametrize("version", LEGACY)
@@ -59,7 +59,7 @@ def test_a_meta_with_nothing_else_goes() -> None:
 
 def test_numbers_and_unknown_members_survive_to_the_letter() -> None:
     raw = b'{"resultType":"complete","content":[{"type":"text","text":"\\u0061","x":1.0e-7}],"n":9007199254740993.10}'
-    assert result("tools/call", V24, raw) == (
+    assert downgraded_result("tools/call", V24, raw) == (
         b'{"content":[{"type":"text","text":"\\u0061","x":1.0e-7}],"n":9007199254740993.10}'
     )
 
@@ -113,23 +113,26 @@ LINK = {"type": "resource_link", "uri": "file:///a", "name": "a", "annotations":
 @pytest.mark.parametrize("version", LEGACY[:-1])
 def test_audio_stays_where_it_is_known(version: str) -> None:
     raw = json.dumps(AUDIO).encode()
-    assert content(raw, version) == raw
+    assert downgraded_content(raw, version) == raw
 
 
 def test_audio_is_a_resource_in_the_oldest_revision() -> None:
-    assert json.loads(content(json.dumps(AUDIO).encode(), V24)) == {
+    assert json.loads(downgraded_content(json.dumps(AUDIO).encode(), V24)) == {
         "type": "resource",
         "resource": {"uri": "attachment:audio", "mimeType": "audio/wav", "blob": "AAAA"},
         "annotations": {"priority": 1},
         "_meta": {"a": 1},
     }
-    assert json.loads(content(b'{"type":"audio"}', V24))["resource"] == {"uri": "attachment:audio", "blob": ""}
+    assert json.loads(downgraded_content(b'{"type":"audio"}', V24))["resource"] == {
+        "uri": "attachment:audio",
+        "blob": "",
+    }
 
 
 @pytest.mark.parametrize("version", [V25C, V25B])
 def test_links_stay_where_they_are_known(version: str) -> None:
     raw = json.dumps(LINK).encode()
-    assert content(raw, version) == raw
+    assert downgraded_content(raw, version) == raw
 
 
 @pytest.mark.parametrize("version", [V25A, V24])
@@ -143,7 +146,7 @@ def test_links_stay_where_they_are_known(version: str) -> None:
     ],
 )
 def test_links_are_spelled_out_elsewhere(version: str, more: dict[str, object], text: str) -> None:
-    shown = json.loads(content(json.dumps({**LINK, **more}).encode(), version))
+    shown = json.loads(downgraded_content(json.dumps({**LINK, **more}).encode(), version))
     assert shown == {"type": "text", "text": text, "annotations": {"priority": 1}}
 
 
@@ -167,7 +170,7 @@ def test_prompts_are_made_of_the_same_content() -> None:
 )
 def test_what_cannot_be_read_is_not_passed_on(method: str, said: bytes) -> None:
     with pytest.raises(JsonError):
-        result(method, V25C, said)
+        downgraded_result(method, V25C, said)
 
 
 @pytest.mark.parametrize(
@@ -187,11 +190,11 @@ def test_errors_have_the_code_that_legacy_clients_know(
     method: str, code: int, data: bytes | None, shown: int | None
 ) -> None:
     said = Failure(1, code, "why", data)
-    assert failure(method, said) == Failure(1, code if shown is None else shown, "why", data)
+    assert downgraded_failure(method, said) == Failure(1, code if shown is None else shown, "why", data)
 
 
 @pytest.mark.parametrize("code", [HEADER_MISMATCH, UNSUPPORTED_VERSION])
 def test_faults_of_the_gateway_are_not_shown_as_the_clients(code: int) -> None:
-    shown = failure("tools/call", Failure(1, code, "Header mismatch: mcp-param-x", b'{"a":1}'))
+    shown = downgraded_failure("tools/call", Failure(1, code, "Header mismatch: mcp-param-x", b'{"a":1}'))
     assert (shown.id, shown.code, shown.data) == (1, INTERNAL_ERROR, None)
     assert "mcp-param" not in shown.message

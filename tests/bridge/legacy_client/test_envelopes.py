@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from gatewayd.bridge.legacy_client.envelopes import (
-    LEVELS,
     Client,
     Promises,
     client_of,
@@ -19,7 +18,7 @@ from gatewayd.bridge.legacy_client.envelopes import (
 )
 from gatewayd.protocol.jsonrpc import Request
 from gatewayd.protocol.jsontext import JsonError, encode_members, members
-from gatewayd.protocol.versions import LEGACY
+from gatewayd.protocol.versions import LEGACY, LOG_LEVELS
 
 V25C, V25B, V25A, V24 = LEGACY
 PREFIX = "io.modelcontextprotocol/"
@@ -185,7 +184,7 @@ def test_what_a_server_promises_to_tell(capabilities: object, promised: Promises
 
 
 def test_log_levels_are_those_of_syslog() -> None:
-    for level in LEVELS:
+    for level in LOG_LEVELS:
         assert level_of(Request(1, "logging/setLevel", b'{"level":"%b"}' % level.encode())) == level
     for params in (None, b'{"level":"loud"}', b'{"level":7}', b'{"level":"INFO"}'):
         assert level_of(Request(1, "logging/setLevel", params)) is None

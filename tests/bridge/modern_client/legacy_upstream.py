@@ -17,7 +17,9 @@ import trio
 
 from gatewayd.auth.keychain import Keychain, fresh_key
 from gatewayd.bridge.modern_client.clients import ModernClients, open_modern_clients
+from gatewayd.bridge.modern_client.parking import Tickets
 from gatewayd.observe.metrics import Processes
+from gatewayd.observe.tree import Node
 from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result
 from gatewayd.protocol.versions import LEGACY, META_CLIENT_CAPABILITIES, META_LOG_LEVEL, META_VERSION, MODERN
 from gatewayd.routes.table import HttpTarget, Service, Sharing, Timeouts
@@ -229,6 +231,7 @@ class House:
     upstream: Upstream
     clients: ModernClients
     ids: itertools.count[int]
+    node: Node
 
     async def ask(
         self,
@@ -256,16 +259,23 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    *, per: Sharing = "principal", timeouts: Timeouts | None = None, keychain: Keychain | None = None, **how: Any
+    *, per: Sharing = "principal", timeouts: Timeouts | None = None, tickets: Tickets | None = None, **how: Any
 ) -> AsyncIterator[House]:
     """Modern clients of a legacy service; when they are gone nothing must be left."""
     target = HttpTarget("http://web/mcp", "http", "web", 80, "/mcp")
     upstream = Upstream(Service("web", target, timeouts or Timeouts(), per=per), **how)
     ids = itertools.count(1)
-    async with open_modern_clients(upstream, keychain or Keychain([fresh_key()]), ids) as clients:
-        yield House(upstream, clients, ids)
+    with Node("service", parent=None, now=trio.current_time()) as node:
+        async with open_modern_clients(upstream, tickets or new_tickets(), ids, node) as clients:
+            yield House(upstream, clients, ids, node)
+    assert node.count() == {"service": 1}
     assert clients.statistics() == {"pooled": 0, "parked": 0}
     upstream.assert_rest()
+
+
+def new_tickets() -> Tickets:
+    """Those of a process of its own."""
+    return Tickets(Keychain([fresh_key()]))
 
 
 def modern(

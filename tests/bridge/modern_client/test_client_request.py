@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 
 from gatewayd import __version__
-from gatewayd.bridge.modern_client.client_request import LEVELS, bridgeable, initialize_params, lowered, read_request
+from gatewayd.bridge.modern_client.client_request import (
+    bridgeable,
+    initialize_params,
+    lowered,
+    read_request,
+)
 from gatewayd.protocol.codes import INVALID_PARAMS
 from gatewayd.protocol.jsonrpc import Request, RpcError
-from gatewayd.protocol.versions import LEGACY, META_CLIENT_INFO
+from gatewayd.protocol.versions import LEGACY, LOG_LEVELS, META_CLIENT_INFO
 from tests.bridge.modern_client.legacy_upstream import dumped, loaded, modern
 
 
@@ -22,7 +27,7 @@ def test_what_the_bridge_has_to_know() -> None:
     assert (silent.progress, silent.log_level) == (False, None)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", LOG_LEVELS)
 def test_every_level_of_the_protocol_is_one(level: str) -> None:
     assert read_request(modern(1, "tools/list", log=level)).log_level == level
 

@@ -12,7 +12,18 @@ from gatewayd.protocol.jsonrpc import Failure, Notification, RpcError
 from gatewayd.routes.table import Timeouts
 from gatewayd.upstreams.channel import Refused, UpstreamDied, UpstreamTimedOut, UpstreamUnreachable
 from gatewayd.upstreams.service import Caller
-from tests.bridge.modern_client.legacy_upstream import ALICE, ALL, BOB, FORM, House, elicit, final, loaded, open_house
+from tests.bridge.modern_client.legacy_upstream import (
+    ALICE,
+    ALL,
+    BOB,
+    FORM,
+    House,
+    Peer,
+    elicit,
+    final,
+    loaded,
+    open_house,
+)
 
 LISTS: dict[str, object] = {"prompts/list": {}, "tools/call": {}}
 
@@ -79,13 +90,11 @@ async def test_a_bug_is_the_calls_and_not_the_gateways(autojump_clock: object, m
 async def test_a_session_that_cannot_be_told_that_it_is_open_is_closed(
     autojump_clock: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.bridge import legacy_upstream
-
-    async def deaf(self: legacy_upstream.Peer, message: object) -> None:
+    async def deaf(self: Peer, message: object) -> None:
         raise UpstreamDied("deaf")
 
     async with open_house() as house:
-        monkeypatch.setattr(legacy_upstream.Peer, "send", deaf)
+        monkeypatch.setattr(Peer, "send", deaf)
         with pytest.raises(UpstreamDied):
             await house.ask("server/discover")
         assert house.upstream.peers[0].closed

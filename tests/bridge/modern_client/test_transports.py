@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 import trio
 
-from gatewayd.auth.keychain import Keychain, fresh_key
 from gatewayd.bridge.modern_client.clients import ModernClients, open_modern_clients
+from gatewayd.observe.tree import Node
 from gatewayd.protocol.jsonrpc import Notification
 from gatewayd.routes.table import HttpTarget, Launch, Service, Sharing, StdioTarget
 from gatewayd.upstreams.channel import Answer
 from gatewayd.upstreams.http import open_http_upstream
 from gatewayd.upstreams.service import Caller, Upstream
 from gatewayd.upstreams.stdio_service import open_stdio_upstream
-from tests.bridge.modern_client.legacy_upstream import ALICE, BOB, FORM, final, loaded, modern, receive
+from tests.bridge.modern_client.legacy_upstream import ALICE, BOB, FORM, final, loaded, modern, new_tickets, receive
 from tests.support.counting_server import open_counting_server
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def open_house(kind: str, per: Sharing = "principal") -> AsyncIterator[Hou
     with trio.fail_after(60):
         async with (
             service(kind, per) as upstream,
-            open_modern_clients(upstream, Keychain([fresh_key()]), ids) as clients,
+            open_modern_clients(upstream, new_tickets(), ids, Node("service", parent=None, now=0.0)) as clients,
         ):
             yield House(clients, ids)
 

@@ -8,7 +8,6 @@ import pytest
 
 from gatewayd.bridge.modern_client.client_request import read_request
 from gatewayd.bridge.modern_client.upgrade import (
-    CACHEABLE,
     Greeting,
     discovery,
     read_greeting,
@@ -18,7 +17,7 @@ from gatewayd.bridge.modern_client.upgrade import (
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND
 from gatewayd.protocol.jsonrpc import Failure
 from gatewayd.protocol.jsontext import JsonError
-from gatewayd.protocol.versions import LEGACY, META_SERVER_INFO, SUPPORTED
+from gatewayd.protocol.versions import CACHEABLE, LEGACY, META_SERVER_INFO, SUPPORTED
 from tests.bridge.modern_client.legacy_upstream import CAPABILITIES, INFO, dumped, loaded, modern
 
 SERVER = {META_SERVER_INFO: INFO}

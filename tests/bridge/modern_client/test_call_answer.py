@@ -12,7 +12,7 @@ from gatewayd.auth.keychain import Keychain, fresh_key
 from gatewayd.bridge.modern_client import parking, states
 from gatewayd.bridge.modern_client.call_answer import MOST_QUESTIONS
 from gatewayd.bridge.modern_client.clients import open_modern_clients
-from gatewayd.bridge.modern_client.parking import MOST_OF_ONE, PATIENCE
+from gatewayd.bridge.modern_client.parking import MOST_OF_ONE, PATIENCE, Tickets
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CLIENT_CAPABILITY
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result, RpcError
 from gatewayd.protocol.versions import META_SERVER_INFO
@@ -241,8 +241,8 @@ async def test_of_two_retries_at_once_one_wins(autojump_clock: object) -> None:
 async def test_a_state_is_for_one_principal_one_call_and_one_gateway(autojump_clock: object) -> None:
     keychain = Keychain([fresh_key()])
     async with (
-        open_house(keychain=keychain) as house,
-        open_modern_clients(house.upstream, keychain, itertools.count(1000)) as others,
+        open_house(tickets=Tickets(keychain)) as house,
+        open_modern_clients(house.upstream, Tickets(keychain), itertools.count(1000), house.node) as others,
     ):
         told, _ = await interrupted(house, elicit())
         given = retry(told, **{"ask-1": ACCEPT})
@@ -250,7 +250,7 @@ async def test_a_state_is_for_one_principal_one_call_and_one_gateway(autojump_cl
         await refused(house, {**given, "name": "y"})
         await refused(house, {**given, "arguments": {"a": 2}})
         await refused(house, given, "prompts/get")
-        await refused(House(house.upstream, others, house.ids), given)
+        await refused(House(house.upstream, others, house.ids, house.node), given)
         for forged in ("", "x", told["requestState"][:-1], told["requestState"] + "A", 3, None):
             await refused(house, {**given, "requestState": forged})
         garbage = keychain.seal(states.PURPOSE, b"[1]", states.bound_to(ALICE.key, "web"))
