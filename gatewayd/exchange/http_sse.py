@@ -21,7 +21,7 @@ from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import INVALID_REQUEST, RATE_LIMITED
 from gatewayd.protocol.eventstream import encode_event
 from gatewayd.protocol.http1 import RequestHead
-from gatewayd.protocol.jsonrpc import Message, Notification, Request, RpcError, encode
+from gatewayd.protocol.jsonrpc import Message, Request, RpcError, encode
 from gatewayd.sessions.registry import Registry
 from gatewayd.sessions.session import Session
 
@@ -95,6 +95,11 @@ class SseClients:
         client = self._connected.get(ticket)
         if client is None or client.call.principal != call.principal or client.path != call.plan.route.path:
             raise RpcError(INVALID_REQUEST, "Session not found: connect again", status=404)
+        if not isinstance(message, Request):  # taken before it is accepted, so that what comes next finds it done
+            if client.session is not None:
+                return await self._legacy.take(call, client.session, message)
+            await call.reply.accept()
+            return "ok"
         if client.running >= call.plan.max_calls:
             raise RpcError(RATE_LIMITED, "Too many calls at once in this session", call.rpc_id, status=429)
         member = call.member(MemberReply(client, message), trio.current_time(), client.call)
@@ -103,14 +108,14 @@ class SseClients:
         await call.reply.accept()
         return "ok"
 
-    async def _serve(self, client: SseClient, member: Call, message: Message) -> None:
+    async def _serve(self, client: SseClient, member: Call, message: Request) -> None:
         try:
             await self._run(member, message, partial(self._take, client, member, message))
         finally:
             client.running -= 1
 
-    async def _take(self, client: SseClient, member: Call, message: Message) -> Outcome:
-        if isinstance(message, Request) and message.method == "initialize":
+    async def _take(self, client: SseClient, member: Call, message: Request) -> Outcome:
+        if message.method == "initialize":
             if client.initialized:
                 raise RpcError(INVALID_REQUEST, "Invalid request: the session is initialized already", message.id)
             client.initialized = True
@@ -123,9 +128,7 @@ class SseClients:
             await member.reply.finish(encode(result))
             return "ok"
         if client.session is None:
-            if isinstance(message, Notification):
-                return "ok"
-            raise RpcError(INVALID_REQUEST, "Invalid request: start with initialize", member.rpc_id)
+            raise RpcError(INVALID_REQUEST, "Invalid request: start with initialize", message.id)
         return await self._legacy.take(member, client.session, message)
 
     async def _carry_standing(self, client: SseClient, session: Session) -> None:

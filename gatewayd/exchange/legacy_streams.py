@@ -19,7 +19,7 @@ from gatewayd.exchange.legacy_calls import PRIMED, translate
 from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_REQUEST, UPSTREAM_UNREACHABLE
 from gatewayd.protocol.headers import LAST_EVENT_ID
-from gatewayd.protocol.jsonrpc import Failure, Result, RpcError, encode
+from gatewayd.protocol.jsonrpc import Failure, Request, Result, RpcError, encode
 from gatewayd.sessions.journal import Journal, Place
 from gatewayd.sessions.registry import Registry
 from gatewayd.sessions.session import Session
@@ -119,7 +119,7 @@ class LegacyStreams:
                         await answer.aclose()
                     if trio.current_time() - began >= LASTED:
                         wait = FIRST_WAIT
-                answer, wait = await _listen_again(session, wait)
+                answer, wait = await self._listen_again(session, wait)
                 if answer is None:
                     break
         finally:
@@ -137,6 +137,31 @@ class LegacyStreams:
             if shown is not None:
                 await journal.wait_room()
                 journal.add(encode(shown))
+
+    async def _listen_again(self, session: Session, wait: float) -> tuple[Answer | None, float]:
+        """The service's stream once more, however long that takes; None where it offers none any more.
+
+        `wait` is how long to stay away first; returned is how long to stay away the next time. Some services refuse
+        the stream of a session that they have forgotten as if they had none: a ping brings that to light.
+        """
+        pinged = False
+        while True:
+            await trio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+            with suppress(UpstreamError):
+                answer = await session.peer.listen()
+                if answer is not None or pinged:
+                    return answer, wait
+                pinged = await self._ping(session)
+
+    async def _ping(self, session: Session) -> bool:
+        with trio.move_on_after(session.upstream.service.timeouts.call):
+            answer = await session.peer.request(Request(next(self._ids), "ping"))
+            try:
+                return isinstance(await answer.receive(), Result | Failure)
+            finally:
+                await answer.aclose()
+        return False
 
 
 def _place(call: Call, session: Session) -> Place | None:
@@ -175,18 +200,6 @@ async def _carry(call: Call, session: Session, journal: Journal, after: int) -> 
         journal.leave(follower)
     await call.reply.finish_without_answer()
     return "ok"
-
-
-async def _listen_again(session: Session, wait: float) -> tuple[Answer | None, float]:
-    """The service's stream once more, however long that takes; None where it offers none any more.
-
-    `wait` is how long to stay away first; returned is how long to stay away the next time.
-    """
-    while True:
-        await trio.sleep(wait)
-        wait = min(2 * wait, LONGEST_WAIT)
-        with suppress(UpstreamError):
-            return await session.peer.listen(), wait
 
 
 async def _leave_unanswered(session: Session) -> None:

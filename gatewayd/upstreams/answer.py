@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable
 
@@ -21,6 +22,8 @@ from gatewayd.upstreams.channel import (
 from gatewayd.upstreams.pool import Pool, PooledConnection
 
 RECEIVE_SIZE = 64 * 1024
+
+_NO_SESSION = re.compile(r"session|not initialized", re.IGNORECASE)
 
 See = Callable[[Event], bool]
 """Sees each event of a stream first; True: it has dealt with it, and there is nothing to deliver."""
@@ -203,11 +206,17 @@ class HttpAnswer:
                 pass
             case Failure(id=None) if failed:
                 self._finished = True
+                if self._in_session and self._forgets(message):
+                    raise SessionLost("the service does not know the session any more", message.message[:200])
             case Result(id=answered) | Failure(id=answered):
                 if answered != self._request_id or type(answered) is not type(self._request_id):
                     raise UpstreamBroke("the service answered a request that was not asked")
                 self._finished = True
         self._ready.append(message)
+
+    def _forgets(self, failure: Failure) -> bool:
+        """Whether a refusal says what MCP wants said with 404: servers after the TypeScript SDK's examples say 400."""
+        return self.head is not None and self.head.status == 400 and _NO_SESSION.search(failure.message) is not None
 
     async def _fill(self, connection: PooledConnection) -> None:
         try:

@@ -16,6 +16,7 @@ from tests.exchange.returning import (
 from tests.support import wire
 from tests.support.counting_server import CountingServer
 from tests.support.inprocess import InProcess
+from tests.support.storm import wait_until
 
 
 async def test_what_happened_while_the_client_was_away_is_on_the_standing_stream(
@@ -94,3 +95,21 @@ async def test_a_slow_reader_slows_the_upstream_and_not_our_memory(
         for _ in range(300):
             assert said(await first_frame(client))["method"] == "notifications/message"
     assert told == 300
+
+
+async def test_a_stream_that_is_refused_because_the_session_is_forgotten_is_opened_in_a_new_one(
+    gateway: InProcess, server: CountingServer, autojump_clock: MockClock
+) -> None:
+    server.unknown = 400
+    session = await new_session(gateway)
+    async with gateway.connect_http1() as listener, gateway.connect_http1() as other:
+        await listener.send(wire.get_stream(session))
+        await listener.head()
+        cut = list(server.sessions.values())
+        server.sessions.clear()
+        for forgotten in cut:
+            assert forgotten.standing is not None
+            await trio.aclose_forcefully(forgotten.standing.stream)
+        await wait_until(lambda: server.counters["streams"] == 1)
+        await other.ask(wire.legacy("tools/call", wire.call("notify"), session=session))
+        assert said(await first_frame(listener))["method"] == "notifications/tools/list_changed"

@@ -69,6 +69,8 @@ class CountingServer:
     minted: int = 0
     fleeting: bool = False
     """Whether GET streams end as soon as they are open."""
+    unknown: int = 404
+    """The status for a session that is not there: some servers say 400, also of the GET stream."""
     port: int = 0
     """Where `open_counting_server` listens."""
     listeners: list[trio.SocketListener] = attrs.Factory(list)
@@ -182,7 +184,7 @@ class CountingServer:
         if session_id is None:
             return await connection.reply(400, _error("a session id is needed"))
         if session_id not in self.sessions:
-            return await connection.reply(404, _error("no such session"))
+            return await connection.reply(self.unknown, _error("no such session"))
         session = self.sessions[session_id]
         if request.verb == "DELETE":
             del self.sessions[session_id]

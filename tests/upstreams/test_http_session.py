@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 
@@ -96,6 +97,27 @@ async def test_a_session_that_the_service_forgot_is_lost_wherever_that_shows() -
         with pytest.raises(SessionLost):
             await session.listen()
         assert upstream.pool.open == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "expected"),
+    [
+        (400, "Bad Request: No valid session ID provided", SessionLost),
+        (400, "Bad Request: Server not initialized", SessionLost),
+        (400, "Parse error", None),
+        (500, "session store is down", None),
+    ],
+)
+async def test_some_services_say_400_of_a_session_that_they_forgot(
+    status: int, said: str, expected: type[SessionLost] | None
+) -> None:
+    async def script(visit: Visit) -> None:
+        body = json.dumps({"jsonrpc": "2.0", "error": {"code": -32000, "message": said}, "id": None})
+        await visit.answer(reply(body.encode(), status))
+
+    async with open_upstream(script) as (upstream, _):
+        with contextlib.nullcontext() if expected is None else pytest.raises(expected):
+            assert await messages(await peer(upstream).request(CALL)) == [Failure(None, -32000, said)]
 
 
 @pytest.mark.parametrize("answering", [b"", SSE_HEAD + event(NOTE)])

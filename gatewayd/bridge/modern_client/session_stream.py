@@ -22,13 +22,20 @@ REPLY = 5.0
 async def read_stream(session: PooledSession, service: str) -> None:
     """Read the session's own stream once somebody wants it, until cancelled. A stream that is lost is opened again."""
     await session.stream_wanted.wait()
-    backoff = Backoff()
+    backoff, pinged = Backoff(), False
     while True:
         began = trio.current_time()
         try:
             answer = await session.peer.listen()
             if answer is None:
-                break
+                if pinged or not session.stream:
+                    break
+                # Some servers refuse the stream of a session that they have forgotten as if they had none.
+                with trio.move_on_after(REPLY):
+                    await session.ask("ping", {})
+                pinged = True
+                continue
+            pinged = False
             try:
                 _opened(session)
                 await _read(session, answer)
