@@ -34,7 +34,6 @@ from gatewayd.protocol.versions import REQUESTS
 from gatewayd.routes.table import Listen, Table
 from gatewayd.sessions.ledger import Ledger, open_ledger
 from gatewayd.sessions.registry import Registry, Terms
-from gatewayd.upstreams.service import Upstream
 
 log = structlog.get_logger("gatewayd.daemon")
 
@@ -171,7 +170,7 @@ class Daemon:
     async def _drain(self, front: trio.CancelScope) -> None:
         """Readiness off, nobody new, standing streams end, calls finish, the rest is told to go."""
         drain = self._generation.table.gateway.drain
-        log.info("draining", calls=self._exchange.running, seconds=drain)
+        log.info("draining", calls=self._exchange.working, seconds=drain)
         self._notifier.stopping("draining")
         self._exchange.drain()
         for listener in self._listeners:
@@ -230,13 +229,8 @@ class Daemon:
         if (table.gateway.listen, table.gateway.admin) != (old.table.gateway.listen, old.table.gateway.admin):
             log.warning("changes of [gateway] listen and admin take effect after a restart")
         await self._exchange.revoke()
-        await self._registry.move(self._behind)
+        await self._registry.move()
         self._services.use(new.services, old.table.gateway.drain)
-
-    def _behind(self, path: str) -> Upstream | None:
-        """The service that a route leads to now; None for a route that is gone."""
-        plan = self._generation.plans.routes.get(path)
-        return None if plan is None else plan.upstream
 
 
 def _now() -> str:

@@ -102,7 +102,7 @@ class Services:
                 log.info("service retired", service=service.name, users=upstream.usage.count)
                 with trio.move_on_after(running.drain):
                     await upstream.usage.wait_unused()
-                await self._registry.end_where(lambda session: session.upstream is upstream)
+                await self._registry.leave(upstream)
         log.info("service closed", service=service.name)
 
 

@@ -28,6 +28,7 @@ from gatewayd.protocol.jsonrpc import Message, Notification, Request, RpcError, 
 from gatewayd.protocol.versions import LISTEN
 from gatewayd.sessions.registry import Registry
 from gatewayd.upstreams.channel import UpstreamError
+from gatewayd.upstreams.service import Upstream
 
 log = structlog.get_logger("gatewayd.exchange")
 
@@ -47,6 +48,7 @@ class Exchange:
         self._idle = trio.Event()
         self._ids = ids
         self._legacy = Legacy(registry, ids)
+        registry.behind = self._behind
         self._sse = SseClients(self._legacy, self._legacy.streams, registry, self.run_message)
 
     def admit(self, head: RequestHead, door: Door) -> Admitted | Refused:
@@ -54,8 +56,14 @@ class Exchange:
         return admission.admit(head, self.plans, door, draining=self.draining)
 
     def begin(self, head: RequestHead, admitted: Admitted, reply: Reply, node: Node, now: float) -> Call:
-        """A call for an admitted request. The front runs it next, and may `end` or `settle` it meanwhile."""
-        return Call(admitted.plan, head, admitted.principal, admitted.correlation, reply, node, now)
+        """A call for an admitted request. The front runs it next, and may `end` or `settle` it meanwhile.
+
+        It begins under the plan in force: a body may have taken so long that a reload came between.
+        """
+        plan = self.plans.routes.get(admitted.plan.route.path)
+        if plan is None or not (plan is admitted.plan or plan.gate.knows(admitted.principal)):
+            plan = admitted.plan
+        return Call(plan, head, admitted.principal, admitted.correlation, reply, node, now)
 
     async def run(self, call: Call, body: bytes) -> None:
         """Run a call to its end. Raises nothing but cancellation from outside of the call's own scope.
@@ -90,19 +98,19 @@ class Exchange:
             self._calls.discard(call)
             if call.parent is not None:
                 call.parent.members -= 1
-                self._end_standing(call.parent)
-            if self.draining and not self._calls:
-                self._idle.set()
+            if self.draining:
+                self._end_standing()
+                if not self._calls:
+                    self._idle.set()
             self.metrics.in_flight -= 1
             upstream.usage.end()
             seconds = trio.current_time() - call.started
             self.metrics.call(call.plan.route.path, upstream.service.name, call.method, outcome, seconds)
 
     def drain(self) -> None:
-        """Take no new calls; standing streams, which never end by themselves, end when they carry no call's answer."""
+        """Take no new calls. Standing streams, which never end by themselves, end: see `_end_standing`."""
         self.draining = True
-        for call in list(self._calls):
-            self._end_standing(call)
+        self._end_standing()
         if not self._calls:
             self._idle.set()
 
@@ -133,9 +141,24 @@ class Exchange:
         """Calls that have begun and not ended."""
         return len(self._calls)
 
-    def _end_standing(self, call: Call) -> None:
-        if self.draining and call.listening and not call.members:
-            call.end("drained")
+    @property
+    def working(self) -> int:
+        """Those of them that will end by themselves: all but standing streams."""
+        return sum(not call.listening for call in self._calls)
+
+    def _behind(self, path: str) -> Upstream | None:
+        plan = self.plans.routes.get(path)
+        return None if plan is None else plan.upstream
+
+    def _end_standing(self) -> None:
+        """While draining: subscriptions end at once, streams of sessions when no call runs any more.
+
+        Their clients come back at once, and some give up after a few attempts: so they are sent away last.
+        """
+        working = any(not call.listening or call.members for call in self._calls)
+        for call in list(self._calls):
+            if call.listening and not call.members and (call.era == "modern" or not working):
+                call.end("drained")
 
     def _welcome(self, principal: Principal, path: str) -> bool:
         plan = self.plans.routes.get(path)
@@ -205,7 +228,7 @@ class Exchange:
         """The call's scope was cancelled: by its deadline, or by `Call.end`."""
         with trio.move_on_after(LAST_WORD):
             if call.listening and call.ended == "drained" and call.reply.streaming:
-                await (end_listening(call) if call.method == LISTEN else call.reply.finish_without_answer())
+                await (end_listening(call) if call.method == LISTEN else call.reply.send_away())
                 return "ok"
             verdict = judge_end(call.ended, call)
             if verdict is not None:

@@ -15,7 +15,7 @@ from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import INVALID_PARAMS, INVALID_REQUEST, RATE_LIMITED
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, RpcError, encode
 from gatewayd.protocol.jsontext import JsonError
-from gatewayd.sessions.memo import Memo
+from gatewayd.sessions.memo import Memo, target_of
 from gatewayd.sessions.registry import Registry, TooManySessions
 from gatewayd.sessions.session import Session
 from gatewayd.upstreams.attribution import cancelled
@@ -68,8 +68,9 @@ class Legacy:
             raise RpcError(RATE_LIMITED, TOO_MANY, call.rpc_id, status=503) from None
         if session is None:
             raise RpcError(INVALID_REQUEST, NO_SESSION, status=404)
-        if session.upstream is not call.plan.upstream:  # it was opened while a reload replaced the service
-            await session.move(call.plan.upstream)
+        current = self._registry.behind(session.path)
+        if current is not None and session.upstream is not current:  # it was opened while a reload replaced the service
+            await session.move(current)
         return session
 
     async def take(self, call: Call, session: Session, message: Message) -> Outcome:
@@ -110,7 +111,9 @@ class Legacy:
     def _reopen(self, upstream: Upstream, key: str, memo: Memo) -> HealingPeer:
         """The way to the upstream for a session that only its id tells us of."""
         caller = Caller(key)
-        known = None if memo.upstream is None else upstream.resume_legacy(memo.upstream, memo.version, caller)
+        known = None
+        if memo.upstream is not None and memo.target == target_of(upstream.service):
+            known = upstream.resume_legacy(memo.upstream, memo.version, caller)
         return HealingPeer(upstream, Request(0, "initialize", memo.initialize), caller, self._ids, known)
 
     async def _notify(self, session: Session, message: Notification) -> None:

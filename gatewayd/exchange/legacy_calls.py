@@ -27,7 +27,7 @@ from gatewayd.sessions.session import Session
 from gatewayd.upstreams.channel import Answer, Paused, UpstreamDied, UpstreamError
 
 PERSON = 600.0
-"""Seconds for the client's answer to a question: people have to find it first."""
+"""Seconds for the client's answers to all questions of one call: people have to find them first."""
 PRIMED = "2025-11-25"
 """The revision whose clients understand an event without data, and come back when they are asked to."""
 
@@ -45,6 +45,8 @@ class Pending:
     cancelled: bool = False
     """Whether the client does not want the answer any more."""
     _asking: bool = False
+    _stopped: float = PERSON
+    """Seconds that are left on the clock which stands."""
     _window: Callable[[], None] | None = None
 
     @property
@@ -62,12 +64,13 @@ class Pending:
             self.scope.cancel()
 
     def questions_changed(self) -> None:
-        """See `RunningCall.questions_changed`: a person gets longer than a service."""
+        """See `RunningCall.questions_changed`: a person's clock runs while the service's stands, and the reverse."""
         asking = self.session.asks_during(self.hop.our_id)
         if asking != self._asking:
             self._asking = asking
-            patience = PERSON if asking else self.session.upstream.service.timeouts.call
-            self.call.set_deadline(trio.current_time() + patience)
+            now = trio.current_time()
+            left, self._stopped = self._stopped, self.call.deadline - now
+            self.call.set_deadline(now + left)
             if self._window is not None:
                 self._window()
 
@@ -141,8 +144,7 @@ class LegacyCalls:
         try:
             final = await self._read(pending, journal)
             if journal is not None:
-                journal.add(encode(final))
-                journal.end()
+                journal.add_last(encode(final))
         finally:
             _end_early(pending)
             await _finish(pending)
@@ -194,8 +196,7 @@ def _end_early(pending: Pending) -> None:
     if pending.cancelled:
         journal.end()
     elif trio.current_time() >= pending.call.deadline and timeout is not None:
-        journal.add(encode(timeout.failure))
-        journal.end()
+        journal.add_last(encode(timeout.failure))
     else:
         pending.session.store.close(journal)
 

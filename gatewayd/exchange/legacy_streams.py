@@ -53,6 +53,8 @@ class LegacyStreams:
         call.rpc_id = place.request
         if place.journal is None:
             return await _tell_lost(call, place)
+        if place.journal.ended_at is not None and place.number >= place.journal.last:
+            raise _nothing_follows()
         running = session.calls.get(place.request) if place.request is not None else None
         if running is not None and place.journal.ended_at is None:
             running.replaced()
@@ -178,19 +180,26 @@ def _place(call: Call, session: Session) -> Place | None:
 async def _tell_lost(call: Call, place: Place) -> Outcome:
     """The client waits for an answer that nobody has any more: better it is told than left to wait."""
     if place.request is None:
-        raise RpcError(INVALID_REQUEST, "Invalid request: what followed on this stream is not kept any more")
+        raise _nothing_follows()
     await call.reply.stream()
-    await call.reply.finish(encode(Failure(place.request, UPSTREAM_UNREACHABLE, LOST)))
+    await call.reply.replay(encode(Failure(place.request, UPSTREAM_UNREACHABLE, LOST)), place.beyond)
+    await call.reply.end()
     return "error"
+
+
+def _nothing_follows() -> RpcError:
+    """What ends the return of clients which come back even for what they have: SDKs take 405 for a final word."""
+    return RpcError(INVALID_REQUEST, "Invalid request: nothing follows on this stream", status=405)
 
 
 async def _carry(call: Call, session: Session, journal: Journal, after: int) -> Outcome:
     """Send what a journal holds after that event, and what is added to it, until its end."""
     call.reply.keeps_alive = True
+    call.reply.comes_back = session.memo.version == PRIMED
     follower = journal.follow()
     try:
         await call.reply.stream()
-        if session.memo.version == PRIMED:
+        if call.reply.comes_back:
             await call.reply.prime(journal.place(after))
         while (event := await journal.next(follower, after)) is not None:
             after, message = event

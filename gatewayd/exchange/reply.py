@@ -14,6 +14,8 @@ Field = tuple[bytes, bytes]
 
 RETRY: Final = 1000
 """Milliseconds after which a client whose stream broke off should come back."""
+RETRY_LATER: Final = 3000
+"""The same when the gateway stops: a restart takes about a second."""
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM: tuple[Field, ...] = (
     (b"content-type", b"text/event-stream"),
@@ -58,7 +60,17 @@ class RpcReply:
     HTTP status (MCP 2026-07-28, Streamable HTTP).
     """
 
-    __slots__ = ("_fields", "_http", "_open_journal", "_primes", "_streaming", "finished", "journal", "keeps_alive")
+    __slots__ = (
+        "_fields",
+        "_http",
+        "_open_journal",
+        "_primes",
+        "_streaming",
+        "comes_back",
+        "finished",
+        "journal",
+        "keeps_alive",
+    )
 
     def __init__(self, http: Reply) -> None:
         self._http = http
@@ -70,6 +82,8 @@ class RpcReply:
         """Where the messages of the stream are kept for a client that loses it; None before there is a stream."""
         self.keeps_alive = False
         """Whether silence is to be filled: set by who knows that an event stream is a fit answer."""
+        self.comes_back = False
+        """Whether the client of this standing stream understands when to come back (MCP 2025-11-25 has it first)."""
         self.finished = False
         """Whether the final answer went out, or began to."""
 
@@ -147,8 +161,7 @@ class RpcReply:
         """Send the final message; `status` counts only where no stream has begun."""
         journal, place = self.journal, None
         if journal is not None:
-            place = journal.add(message)
-            journal.end()
+            place = journal.add_last(message)
         await self._begin_last()
         if self._streaming:
             await self._send_event(message, place, journal)
@@ -160,6 +173,13 @@ class RpcReply:
         """An answer without a body: 202 where a notification or an answer was taken."""
         await self._begin_last()
         await self._http.send(status, self._fields, b"")
+
+    async def send_away(self) -> None:
+        """End a stream whose client is to come back, and not too soon: the gateway is about to restart."""
+        await self._begin_last()
+        if self.comes_back:
+            await self._http.write(encode_event(b"", retry=RETRY_LATER))
+        await self._http.end()
 
     async def finish_without_answer(self) -> None:
         """End the stream with no final message: what the legacy eras want after a cancellation."""

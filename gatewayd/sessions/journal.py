@@ -11,7 +11,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import Final
 
@@ -19,11 +19,14 @@ import attrs
 import trio
 
 from gatewayd.protocol.jsonrpc import Id
+from gatewayd.sessions.budget import Budget
 
 OVERHEAD: Final = 256
 """Bytes that keeping an event costs beside its text."""
 LONGEST_REQUEST: Final = 64
 """Bytes of a request's id that event ids have room for."""
+NOTHING: Final = "u"
+"""In place of the request in an event id: it is too long to be said, or answered."""
 LAG: Final = 64 * 1024
 """Bytes that a connected client may be behind before its upstream has to wait."""
 MOST_STREAMS: Final = 1000
@@ -31,14 +34,6 @@ MOST_STREAMS: Final = 1000
 
 _COUNT: Final = "([1-9][0-9]{0,14})"
 _EVENT_ID: Final = re.compile(rf"([0-9a-f]{{8}})([0-9a-f]{{8}})-{_COUNT}-(0|{_COUNT})-([gu]|i-?[0-9]+|s.*)")
-
-
-@attrs.define(eq=False)
-class Budget:
-    """Bytes that the events of all sessions take together, and how many they may take."""
-
-    most: int
-    taken: int = 0
 
 
 @attrs.frozen
@@ -51,7 +46,9 @@ class Place:
     standing: bool
     """Whether it was on the stream that belongs to no request."""
     request: Id | None
-    """Whose answer the stream carries; None for the standing one, or where the id was too long to say."""
+    """Whose answer the stream carries; None for the standing one, where the id was too long to say, and behind it."""
+    beyond: str = attrs.field(default="", eq=False)
+    """An event id for the end of this stream: who names it is waiting for nothing."""
 
 
 class Journal:
@@ -65,6 +62,8 @@ class Journal:
         """Number of the newest event; they count from 1."""
         self.sent = 0
         """Number of the newest event that was written to a client."""
+        self.final: int | None = None
+        """Number of the event that answers the request."""
         self.ended_at: float | None = None
         """Trio time from which on nothing follows any more."""
         self._store = store
@@ -103,6 +102,13 @@ class Journal:
         self._store.keep(self, len(message))
         self._wake()
         return self.place(self.last)
+
+    def add_last(self, message: bytes) -> str:
+        """Keep the message that answers the request, after which nothing follows; returns its event id."""
+        self.final = self.last + 1
+        place = self.add(message)
+        self.end()
+        return place
 
     def end(self) -> None:
         """Nothing follows."""
@@ -184,14 +190,15 @@ class Journal:
 
 
 class Store:
-    """The journals of one session, within `most` bytes, and within what all sessions may take."""
+    """The journals of one session of `owner`, within `most` bytes, and within what all sessions may take."""
 
-    def __init__(self, tag: str, life: str, most: int, budget: Budget) -> None:
+    def __init__(self, tag: str, life: str, most: int, budget: Budget, owner: Hashable) -> None:
         self.most = most
         self.taken = 0
         self._tag = tag
         self._life = life
         self._budget = budget
+        self._owner = owner
         self._journals: dict[int, Journal] = {}
         self._order: deque[Journal] = deque()
         """Whose event came when: the oldest first."""
@@ -201,7 +208,7 @@ class Store:
     @property
     def crowded(self) -> bool:
         """Whether more is kept than may be, because connections still have to carry it."""
-        return self.taken > self.most or self._budget.taken > self._budget.most
+        return self.taken > self.most or self._budget.crowded_by(self._owner)
 
     def open(self, request: Id | None, *, standing: bool = False) -> Journal:
         """A new stream."""
@@ -232,15 +239,23 @@ class Store:
             journal.drop_oldest()
             return
         self._order.append(journal)
-        self.taken += size + OVERHEAD
-        self._budget.taken += size + OVERHEAD
+        self._count(size + OVERHEAD)
         self.make_room()
 
     def make_room(self) -> None:
         """Forget the oldest events until no more is kept than may be, or only what connections still have to carry."""
-        while self.crowded and (oldest := next((other for other in self._order if not other.held), None)) is not None:
-            self._order.remove(oldest)
-            self._release(oldest.drop_oldest())
+        while self.taken > self.most and self.drop_oldest():
+            pass
+        self._budget.make_room(self._owner, self)
+
+    def drop_oldest(self) -> bool:
+        """Forget the oldest event that no connection still has to carry; False where there is none."""
+        oldest = next((journal for journal in self._order if not journal.held), None)
+        if oldest is None:
+            return False
+        self._order.remove(oldest)
+        self._release(oldest.drop_oldest())
+        return True
 
     def expire(self, before: float) -> None:
         """Forget what nobody comes back for: streams that ended before that time, events that were sent before."""
@@ -253,6 +268,8 @@ class Store:
     def event_id(self, journal: Journal, number: int) -> str:
         """The id of an event."""
         request = "g" if journal.standing else _request_text(journal.request)
+        if number == journal.final:  # who has this waits for nothing more
+            request = NOTHING
         return f"{self._tag}{self._life}-{journal.stream}-{number}-{request}"
 
     def locate(self, event_id: str) -> Place | None:
@@ -261,15 +278,16 @@ class Store:
         if match is None or match[1] != self._tag:
             return None
         stream, number = int(match[3]), int(match[4])
+        beyond = f"{match[1]}{match[2]}-{stream}-{number}-{NOTHING}"
         journal = self._journals.get(stream) if match[2] == self._life else None
         if journal is not None:
             if number > journal.last or self.event_id(journal, number) != event_id:
                 return None
             known = journal if number >= journal.first - 1 else None
-            return Place(known, number, journal.standing, journal.request)
+            return Place(known, number, journal.standing, journal.request, beyond)
         if match[2] == self._life and stream > self._streams:
             return None
-        return Place(None, number, match[6] == "g", _request(match[6]))
+        return Place(None, number, match[6] == "g", _request(match[6]), beyond)
 
     def _forget_stream(self) -> None:
         if len(self._journals) >= MOST_STREAMS:
@@ -279,17 +297,20 @@ class Store:
                 self.close(ended)
 
     def _release(self, size: int) -> None:
-        self.taken -= size + OVERHEAD
-        self._budget.taken -= size + OVERHEAD
+        self._count(-size - OVERHEAD)
+
+    def _count(self, change: int) -> None:
+        self.taken += change
+        self._budget.count(self._owner, self, change)
 
 
 def _request_text(request: Id | None) -> str:
     if isinstance(request, int):
         written = f"i{request}"
-        return written if len(written) <= LONGEST_REQUEST else "u"
+        return written if len(written) <= LONGEST_REQUEST else NOTHING
     raw = (request or "").encode()
     if request is None or len(raw) > LONGEST_REQUEST:
-        return "u"
+        return NOTHING
     return "s" + urlsafe_b64encode(raw).decode()
 
 

@@ -5,6 +5,7 @@ Route and principal are not in it: the seal is bound to them, so an id that is p
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from gatewayd.auth.keychain import Keychain
 from gatewayd.auth.principal import Principal
 from gatewayd.protocol.jsontext import encode_members, members, members_if_any, string, text
+from gatewayd.routes.table import HttpTarget, Service
 
 PURPOSE = "session"
 NONCE = 12
@@ -37,16 +39,24 @@ class Memo(msgspec.Struct, frozen=True, array_like=True):
     """Params of the client's `initialize`: what the session is opened with again when the upstream has lost it."""
     upstream: str | None
     """The upstream's id of its session."""
+    target: bytes
+    """Which upstream that is, as `target_of` says it: no other one must learn the id."""
 
     def seal(self, keychain: Keychain, principal: Principal, path: str) -> str:
         """The session id."""
         return keychain.seal(PURPOSE, msgspec.msgpack.encode(self), _holder(principal, path))
 
 
-def new_memo(created: float, version: str, initialize: bytes, upstream: str | None) -> Memo:
+def new_memo(created: float, version: str, initialize: bytes, upstream: str | None, target: bytes) -> Memo:
     """The memo of a session that begins now. Raises `JsonError` where the params cannot be read."""
     known = upstream if upstream is not None and len(upstream) <= LONGEST_UPSTREAM else None
-    return Memo(created, secrets.token_bytes(NONCE), version, shortened(initialize), known)
+    return Memo(created, secrets.token_bytes(NONCE), version, shortened(initialize), known, target)
+
+
+def target_of(service: Service) -> bytes:
+    """The same for a service as long as it is in the same place."""
+    place = service.target.url if isinstance(service.target, HttpTarget) else "\n".join(service.target.launch.command)
+    return hashlib.sha256(f"{service.name}\n{place}".encode()).digest()[:8]
 
 
 def read_memo(keychain: Keychain, ident: str, principal: Principal, path: str) -> Memo | None:

@@ -18,9 +18,10 @@ from gatewayd.auth.principal import Principal
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.routes.table import ClientBounds, SessionLife
-from gatewayd.sessions.journal import Budget, Store
+from gatewayd.sessions.budget import Budget
+from gatewayd.sessions.journal import Store
 from gatewayd.sessions.ledger import Ledger
-from gatewayd.sessions.memo import Memo, new_memo, read_memo
+from gatewayd.sessions.memo import Memo, new_memo, read_memo, target_of
 from gatewayd.sessions.session import Session
 from gatewayd.upstreams.healing import HealingPeer
 from gatewayd.upstreams.service import Upstream
@@ -35,6 +36,7 @@ CORRECTION = 3600.0
 """Seconds that the clock on the wall may be put back by without an ended session coming back."""
 
 Clock = Callable[[], float]
+Behind = Callable[[str], Upstream | None]
 Reopen = Callable[[Memo], HealingPeer]
 """The way to the upstream for a session that another process began."""
 
@@ -75,6 +77,8 @@ class Registry:
         clock: Clock = wall_clock,
     ) -> None:
         self.keychain = keychain
+        self.behind: Behind = lambda path: None
+        """The service that a path leads to at the moment; set by whoever has the routes."""
         self.terms = terms
         self._ledger = ledger
         self._metrics = metrics
@@ -106,7 +110,7 @@ class Registry:
         Raises `TooManySessions`; then the peer is still the caller's to close.
         """
         await self._make_room(principal)
-        memo = new_memo(self._clock(), version, initialize, peer.session)
+        memo = new_memo(self._clock(), version, initialize, peer.session, target_of(peer.upstream.service))
         return self._add(memo.seal(self.keychain, principal, path), memo, principal, path, peer)
 
     async def find(self, ident: str, principal: Principal, path: str, reopen: Reopen) -> Session | None:
@@ -141,9 +145,14 @@ class Registry:
             self._bury(session)
         await _many(session.close for session in ending)
 
-    async def move(self, target: Callable[[str], Upstream | None]) -> None:
+    async def move(self) -> None:
         """After a reload: have sessions go on with the service that now stands behind their path, if it is another."""
-        await _many(partial(self._move, session, target) for session in list(self._sessions.values()))
+        await _many(partial(self._move, session) for session in list(self._sessions.values()))
+
+    async def leave(self, upstream: Upstream) -> None:
+        """A service closes: sessions that still use it go on with another one, or end where there is none."""
+        await self.move()
+        await self.end_where(lambda session: session.upstream is upstream)
 
     async def suspend(self) -> None:
         """The gateway stops: end what runs, but leave the upstream sessions to the process that comes after."""
@@ -172,7 +181,7 @@ class Registry:
         now = trio.current_time()
         node = Node("session", f"{path} {principal.id}", parent=self._node, now=now)
         tag = hashlib.sha256(memo.nonce).hexdigest()[:8]
-        store = Store(tag, secrets.token_hex(4), self.life.buffer, self._budget)
+        store = Store(tag, secrets.token_hex(4), self.life.buffer, self._budget, principal)
         created = now - max(0.0, self._clock() - memo.created)
         session = Session(ident, memo, principal, path, peer, store, node, self._nursery, created, now)
         peer.follow(self._ledger.told(memo.nonce), partial(self._ledger.tell, memo.nonce, memo.created))
@@ -195,8 +204,8 @@ class Registry:
             self._metrics.sessions -= 1
             session.upstream.usage.end()
 
-    async def _move(self, session: Session, target: Callable[[str], Upstream | None]) -> None:
-        upstream = target(session.path)
+    async def _move(self, session: Session) -> None:
+        upstream = self.behind(session.path)
         known = self._sessions.get(session.id) is session
         if known and upstream is not None and upstream is not session.upstream:
             await session.move(upstream)

@@ -23,7 +23,14 @@ from gatewayd.upstreams.pool import Pool, PooledConnection
 
 RECEIVE_SIZE = 64 * 1024
 
-_NO_SESSION = re.compile(r"session|not initialized", re.IGNORECASE)
+FORGOTTEN = "the service does not know the session any more"
+_NO_SESSION = re.compile(
+    r"(bad request: )?(server not initialized"
+    r"|(no valid|no such|invalid|unknown|missing|expired)( or missing)? (mcp )?session"
+    r"|(mcp |mcp-)?session([ -]id)?( header)? (is |was )?(not found|unknown|expired|invalid|terminated|required))",
+    re.IGNORECASE,
+)
+"""How the SDKs and what was written after them say it."""
 
 See = Callable[[Event], bool]
 """Sees each event of a stream first; True: it has dealt with it, and there is nothing to deliver."""
@@ -113,7 +120,7 @@ class HttpAnswer:
         """Wait for the answer to something that has no messages in its answer. Raises `UpstreamError`."""
         head = await self._await_head()
         if head.status == 404 and self._in_session:
-            raise SessionLost("the service does not know the session any more")
+            raise SessionLost(FORGOTTEN)
         if not 200 <= head.status < 300:
             raise UpstreamBroke(f"the service answered with HTTP status {head.status}")
         self._finished = True
@@ -137,8 +144,8 @@ class HttpAnswer:
             self._on_refusal(status, None)
         if head.get(b"content-encoding") not in (None, b"identity"):
             raise UpstreamBroke("the service sent a compressed answer that nobody asked for")
-        if status == 404 and self._in_session:
-            raise SessionLost("the service does not know the session any more")
+        if status == 404 and self._in_session and (self._request_id is None or media != b"application/json"):
+            raise SessionLost(FORGOTTEN)
         if status in (401, 403):
             raise UpstreamBroke("the service refused the gateway's credentials", f"HTTP {status}")
         if status == 200 and media == b"text/event-stream":
@@ -197,26 +204,36 @@ class HttpAnswer:
     def _take(self, data: bytes, *, failed: bool = False) -> None:
         if self._finished:
             return
+        unknown = self._in_session and self.head is not None and self.head.status == 404
         try:
             message = decode(data)
         except RpcError as error:
+            if unknown:
+                raise SessionLost(FORGOTTEN) from error
             raise UpstreamBroke("the service sent something that is not JSON-RPC", error.message) from error
+        if unknown and not self._answers(message):
+            raise SessionLost(FORGOTTEN)
         match message:
             case Request() | Notification():
                 pass
             case Failure(id=None) if failed:
                 self._finished = True
                 if self._in_session and self._forgets(message):
-                    raise SessionLost("the service does not know the session any more", message.message[:200])
-            case Result(id=answered) | Failure(id=answered):
-                if answered != self._request_id or type(answered) is not type(self._request_id):
+                    raise SessionLost(FORGOTTEN, message.message[:200])
+            case Result() | Failure():
+                if not self._answers(message):
                     raise UpstreamBroke("the service answered a request that was not asked")
                 self._finished = True
         self._ready.append(message)
 
+    def _answers(self, message: Message) -> bool:
+        """Whether this is the answer to the request. With it, a 404 is the service's own word about what was asked."""
+        ident = self._request_id
+        return isinstance(message, Result | Failure) and message.id == ident and type(message.id) is type(ident)
+
     def _forgets(self, failure: Failure) -> bool:
         """Whether a refusal says what MCP wants said with 404: servers after the TypeScript SDK's examples say 400."""
-        return self.head is not None and self.head.status == 400 and _NO_SESSION.search(failure.message) is not None
+        return self.head is not None and self.head.status == 400 and _NO_SESSION.match(failure.message) is not None
 
     async def _fill(self, connection: PooledConnection) -> None:
         try:

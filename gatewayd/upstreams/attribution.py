@@ -13,6 +13,8 @@ DIGITS = 19
 """Our ids are a counter; nothing longer is one of them."""
 BURST = 0.1
 """Seconds within which a server that has several questions at once asks all of them."""
+ABANDONED = 100
+"""Abandoned calls of one process that are told apart; of older ones it is only known whose they were."""
 
 T = TypeVar("T")
 
@@ -54,6 +56,35 @@ def culprit(calls: Iterable[tuple[T, float | None]], now: float) -> T | None:
     if not running:
         running = [call for call, asked in waiting if len(waiting) == 1 or now - asked <= BURST]
     return running[0] if len(running) == 1 else None
+
+
+class Abandoned:
+    """Whose calls were given up and are not answered yet.
+
+    A process may ignore a cancellation, or be about to ask when it comes, so it may still speak for such a call.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[Id, str] = {}
+        """The principal of each, the newest last."""
+        self._lost: set[str] = set()
+        """Principals of calls that were too many to keep. Never forgotten; two are enough to trust nobody."""
+
+    def add(self, ident: Id, key: str) -> None:
+        """A call of principal `key` was given up."""
+        self._keys[ident] = key
+        if len(self._keys) > ABANDONED:
+            oldest = self._keys.pop(next(iter(self._keys)))
+            if len(self._lost) < 2:
+                self._lost.add(oldest)
+
+    def answered(self, ident: Id) -> None:
+        """The process is done with a call, if it was one of these."""
+        self._keys.pop(ident, None)
+
+    def principals(self) -> set[str]:
+        """Whom the process may still speak for."""
+        return {*self._keys.values(), *self._lost}
 
 
 def _number(raw: bytes | None) -> int | None:

@@ -7,6 +7,7 @@ that its mailbox overflows is failed, and the others go on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 import structlog
@@ -15,7 +16,7 @@ import trio
 from gatewayd.protocol.jsonrpc import Failure, Id, Notification, Request, Result, RpcError, decode
 from gatewayd.protocol.lines import Overlong
 from gatewayd.protocol.versions import LISTEN
-from gatewayd.upstreams.attribution import cancelled, progress_token, subscription
+from gatewayd.upstreams.attribution import Abandoned, cancelled, progress_token, subscription
 from gatewayd.upstreams.channel import UpstreamError, UpstreamTooLarge
 from gatewayd.upstreams.loglines import Rarely
 from gatewayd.upstreams.mailbox import Mailbox
@@ -29,6 +30,23 @@ UNATTRIBUTED = 256
 """Messages of no particular call that wait for whoever reads them."""
 
 
+class Owner(Protocol):
+    """Whoever sent a request."""
+
+    @property
+    def key(self) -> str:
+        """Equal for equal principals, see `Caller.key`."""
+        ...
+
+
+class Receiver(Protocol):
+    """Where a message without an address goes."""
+
+    def put(self, message: Request | Notification, size: int) -> bool:
+        """Take a message of `size` bytes. False: it cannot, and the message belongs to nobody. Never waits."""
+        ...
+
+
 @attrs.define(eq=False)
 class Call:
     """One pending request."""
@@ -36,16 +54,22 @@ class Call:
     id: Id
     method: str
     mailbox: Mailbox
-    owner: object = None
-    """Whoever sent it, for `Inbox.attribute`."""
+    owner: Owner | None = None
+    """For `Inbox.attribute`; None: the gateway itself."""
     letter: Letter | None = None
     """The request itself, where the process did not take all of it at once."""
+    questions: dict[Id, float] = attrs.field(factory=dict[Id, float])
+    """Questions of the server that it carried and that are not answered, and when; kept by who attributes them."""
+
+    def put(self, message: Request | Notification, size: int) -> bool:
+        """See `Receiver.put`."""
+        return self.mailbox.put(message, size)
 
 
 Abandon = Callable[[Call, str, UpstreamError], None]
 """Fail a call early: the reason is for the server, the error for the caller."""
-Attribute = Callable[[Request | Notification], Call | None]
-"""The call that a message without an address belongs to; None: to none in particular."""
+Attribute = Callable[[Request | Notification], Receiver | None]
+"""Where a message without an address goes, a call for instance; None: to no call in particular."""
 
 
 class Inbox:
@@ -56,6 +80,7 @@ class Inbox:
 
     def __init__(self, *, name: str, limit: int, abandon: Abandon, pid: int | None = None) -> None:
         self.calls: dict[Id, Call] = {}
+        self.abandoned = Abandoned()
         self.unattributed = Mailbox(UNATTRIBUTED, limit)
         self.attribute: Attribute = lambda _: None
         self.late, self.dropped, self.garbage = Rarely(), Rarely(), Rarely()
@@ -63,7 +88,7 @@ class Inbox:
         self._abandon = abandon
         self._log = log.bind(service=name) if pid is None else log.bind(service=name, pid=pid)
 
-    def open(self, request: Request, owner: object = None) -> Call:
+    def open(self, request: Request, owner: Owner | None = None) -> Call:
         """Expect the messages of a request. Raises `ValueError` when its id is in use."""
         if request.id in self.calls:
             raise ValueError(f"request id {request.id} is pending already")
@@ -77,6 +102,14 @@ class Inbox:
             return False
         del self.calls[call.id]
         return True
+
+    def suspect(self, call: Call) -> None:
+        """The server knows a call that was forgotten, and may still speak for it until it answers.
+
+        That is of no interest where a call has no owner, and for subscriptions: all that is theirs has an address.
+        """
+        if call.owner is not None and call.method != LISTEN:
+            self.abandoned.add(call.id, call.owner.key)
 
     def close(self, error: UpstreamError) -> int:
         """Nothing more comes: fail what is pending. Returns how many calls that were."""
@@ -107,6 +140,8 @@ class Inbox:
     def _finish(self, message: Result | Failure, size: int) -> None:
         call = None if message.id is None else self.calls.pop(message.id, None)
         if call is None:
+            if message.id is not None:
+                self.abandoned.answered(message.id)
             self._report(self.late, "answer to no pending request", size=size)
         else:
             call.mailbox.put_last(message, size)
@@ -140,8 +175,8 @@ class Inbox:
             self._stray(message, size)
 
     def _stray(self, message: Request | Notification, size: int) -> None:
-        call = self.attribute(message)
-        if call is not None and call.mailbox.put(message, size):
+        receiver = self.attribute(message)
+        if receiver is not None and receiver.put(message, size):
             return
         if not self.unattributed.put(message, size):
             self._report(self.dropped, "message dropped, nobody reads them", size=size)

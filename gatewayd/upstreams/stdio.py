@@ -19,7 +19,7 @@ from gatewayd.protocol.jsontext import encode_members, text
 from gatewayd.protocol.lines import LineReader
 from gatewayd.routes.table import Bounds, Launch
 from gatewayd.upstreams.channel import UpstreamDied, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
-from gatewayd.upstreams.inbox import Attribute, Call, Inbox
+from gatewayd.upstreams.inbox import Attribute, Call, Inbox, Owner
 from gatewayd.upstreams.mailbox import Mailbox
 from gatewayd.upstreams.outbox import Outbox
 from gatewayd.upstreams.process import Child, open_child
@@ -103,6 +103,11 @@ class StdioConnection:
         return self._inbox.calls.values()
 
     @property
+    def abandoned(self) -> set[str]:
+        """The principals (`Caller.key`) of abandoned calls: until the process answers, it may speak for them."""
+        return self._inbox.abandoned.principals()
+
+    @property
     def unattributed(self) -> Mailbox:
         """Server requests and notifications of no particular call, for one receiver.
 
@@ -129,7 +134,7 @@ class StdioConnection:
             garbage=self._inbox.garbage.total,
         )
 
-    async def request(self, message: Request, owner: object = None) -> StdioAnswer:
+    async def request(self, message: Request, owner: Owner | None = None) -> StdioAnswer:
         """Send a request. Returns when it is written or queued; when cancelled it has sent nothing.
 
         `owner` is for those who attribute messages: see `attribute_with`.
@@ -175,6 +180,7 @@ class StdioConnection:
         call.mailbox.close(error)
         if call.letter is not None and self._outbox.withdraw(call.letter):
             return
+        self._inbox.suspect(call)
         if call.method == "initialize":
             return  # MCP 2025-11-25, cancellation: a client must not cancel it
         ident = text(call.id) if isinstance(call.id, str) else b"%d" % call.id

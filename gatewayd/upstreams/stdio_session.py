@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 
+import attrs
 import trio
 
 from gatewayd.protocol.codes import METHOD_NOT_FOUND
@@ -13,13 +14,15 @@ from gatewayd.protocol.versions import MAY_ASK
 from gatewayd.upstreams.attribution import cancelled, culprit
 from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamError, UpstreamUnreachable
 from gatewayd.upstreams.entry import Lease
-from gatewayd.upstreams.inbox import Call
+from gatewayd.upstreams.inbox import Call, Receiver
 from gatewayd.upstreams.mailbox import Mailbox
 from gatewayd.upstreams.service import Caller
 from gatewayd.upstreams.stdio import StdioConnection
 
 WAITING = 64
 """Messages that wait for a client without an open GET stream; then the newest are dropped."""
+QUESTIONS = 100
+"""Questions of one call that wait for an answer; then more are refused."""
 
 LOG = "notifications/message"
 
@@ -32,17 +35,19 @@ class Hub:
 
     Where a wrong guess could show one client's question to another, because a `Caller.mixed` session has calls pending
     or several principals have, only the one call that can have caused it carries it, and where there is no such call
-    it is refused. Log messages reach mixed sessions with the one call that runs, or not at all.
+    it is refused. A call that was abandoned still counts for its principal until the process answers it: meanwhile
+    nobody else is asked. Log messages reach mixed sessions with the one call that runs, or not at all, and no stream of
+    one principal while the process works for another.
+
+    All this is decided as a message comes in: a moment later the call that caused it may be over.
     """
 
     def __init__(self, connection: StdioConnection, limit: int) -> None:
-        connection.attribute_with(self._cause)
+        connection.attribute_with(self._receiver)
         self._connection = connection
         self._limit = limit
         self._streams: dict[StdioLegacyPeer, Mailbox] = {}
         """By session, the newest last."""
-        self._unanswered: dict[Id, tuple[Call, float]] = {}
-        """Questions of the process that a call carried, and when."""
 
     def join(self, peer: StdioLegacyPeer) -> Mailbox:
         """Open a session's mailbox."""
@@ -66,42 +71,47 @@ class Hub:
     def answered(self, ident: Id | None) -> None:
         """A question needs no answer any more."""
         if ident is not None:
-            self._unanswered.pop(ident, None)
+            for call in self._pending():
+                call.questions.pop(ident, None)
 
-    def _cause(self, message: Request | Notification) -> Call | None:
-        """The call that a message belongs to: asked as it comes in."""
+    def _receiver(self, message: Request | Notification) -> Receiver | None:
+        """See `inbox.Attribute`. None: the message is a question that is refused."""
         if isinstance(message, Notification):
             if message.method == "notifications/cancelled":
                 self.answered(cancelled(message))
-            return self._logger() if message.method == LOG else None
+            return (self._logger() if message.method == LOG else None) or self._news(message)
+        if not self._pending():
+            return self._listener()
         call = self._asker(message)
-        if call is not None and message.method != "ping":
-            pending = self._pending()
-            self._unanswered = {ident: entry for ident, entry in self._unanswered.items() if entry[0] in pending}
-            self._unanswered[message.id] = (call, trio.current_time())
-        return call
+        if call is None or message.method == "ping":
+            return call
+        return Question(call) if len(call.questions) < QUESTIONS else None
 
     def _asker(self, question: Request) -> Call | None:
         pending = self._pending()
         if not _must_be_sure(pending.values()):
-            return next(reversed(pending), None)
+            return self._unless_abandoned(next(reversed(pending), None))
         if question.method == "ping":
             return None
         calls = [call for call in pending if call.method in MAY_ASK]
         if _one_principal(pending.values()):
-            return culprit(((call, self._waits_since(call)) for call in calls), trio.current_time())
-        return calls[0] if len(calls) == 1 else None
+            waiting = ((call, _waits_since(call)) for call in calls)
+            return self._unless_abandoned(culprit(waiting, trio.current_time()))
+        return self._unless_abandoned(calls[0] if len(calls) == 1 else None)
 
     def _logger(self) -> Call | None:
         pending = self._pending()
         if not _must_be_sure(pending.values()):
             return None
         alone = _one_principal(pending.values())
-        calls = [call for call in pending if not alone or self._waits_since(call) is None]
-        return calls[0] if len(calls) == 1 else None
+        calls = [call for call in pending if not alone or _waits_since(call) is None]
+        return self._unless_abandoned(calls[0] if len(calls) == 1 else None)
 
-    def _waits_since(self, call: Call) -> float | None:
-        return max((asked for known, asked in self._unanswered.values() if known is call), default=None)
+    def _unless_abandoned(self, call: Call | None) -> Call | None:
+        """Nobody's, where an abandoned call of another principal can be the cause as well."""
+        if call is None or call.owner is None or self._connection.abandoned - {call.owner.key}:
+            return None
+        return call
 
     def _pending(self) -> dict[Call, Caller]:
         """What the process works on for sessions. `initialize` is no such call: its client does not listen yet."""
@@ -109,27 +119,60 @@ class Hub:
         return {call: call.owner.caller for call in pending if isinstance(call.owner, StdioLegacyPeer)}
 
     async def _deliver(self, message: Message) -> None:
-        size = len(encode(message))
-        if isinstance(message, Request):
-            listener = None if _must_be_sure(self._pending().values()) else self._listener()
-            if listener is not None and listener.put(message, size):
-                return
+        """What no receiver took, or what came before there was one."""
+        if isinstance(message, Notification):
+            self._news(message).put(message, len(encode(message)))
+        elif isinstance(message, Request):
             if message.method == "ping":
                 await self._connection.send(Result(message.id, b"{}"))
             else:
                 await self._connection.send(Failure(message.id, METHOD_NOT_FOUND, "no client is there to be asked"))
-        else:
-            logs = isinstance(message, Notification) and message.method == LOG
-            for peer, mailbox in self._streams.items():
-                if not (logs and peer.caller.mixed):
-                    mailbox.put(message, size)
+
+    def _news(self, message: Notification) -> News:
+        """The streams that a notification of no particular call is for."""
+        if message.method != LOG:
+            return News(tuple(self._streams.values()))
+        served = self._connection.abandoned | {caller.key for caller in self._pending().values()}
+        streams = self._streams.items()
+        return News(tuple(box for peer, box in streams if not peer.caller.mixed and served <= {peer.key}))
 
     def _listener(self) -> Mailbox | None:
-        """The stream for a question that belongs to no call; None where those who listen are not one principal."""
+        """The stream for a question that belongs to no call; None where it might be another principal's."""
         listening = [peer for peer in self._streams if peer.listening]
-        if not listening or not _one_principal([peer.caller for peer in listening]):
+        if len({peer.key for peer in listening} | self._connection.abandoned) != 1 or not listening:
             return None
         return self._streams[max(reversed(listening), key=lambda peer: not peer.caller.mixed)]
+
+
+@attrs.frozen
+class Question:
+    """The way of a question into the call that carries it, which notes that the call waits. A `Receiver`."""
+
+    call: Call
+
+    def put(self, message: Request | Notification, size: int) -> bool:
+        """See `Receiver.put`."""
+        taken = self.call.put(message, size)
+        if taken and isinstance(message, Request):
+            self.call.questions[message.id] = trio.current_time()
+        return taken
+
+
+@attrs.frozen
+class News:
+    """The streams that a notification is for; who is too far behind misses it. A `Receiver`."""
+
+    streams: tuple[Mailbox, ...]
+
+    def put(self, message: Request | Notification, size: int) -> bool:
+        """See `Receiver.put`."""
+        for mailbox in self.streams:
+            mailbox.put(message, size)
+        return True
+
+
+def _waits_since(call: Call) -> float | None:
+    return max(call.questions.values(), default=None)
 
 
 def _must_be_sure(callers: Collection[Caller]) -> bool:
@@ -149,6 +192,11 @@ class StdioLegacyPeer:
         self._hub = hub
         self._mailbox = hub.join(self)
         self.listening = False
+
+    @property
+    def key(self) -> str:
+        """See `inbox.Owner`."""
+        return self.caller.key
 
     @property
     def session(self) -> str | None:

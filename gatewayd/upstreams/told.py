@@ -14,7 +14,8 @@ SET_LEVEL = "logging/setLevel"
 SUBSCRIBE = "resources/subscribe"
 UNSUBSCRIBE = "resources/unsubscribe"
 MOST_SUBSCRIPTIONS = 1000
-"""Subscriptions of one session that are remembered."""
+MOST_URI_BYTES = 256 * 1024
+"""Subscriptions of one session that are remembered, and bytes of all their URIs together."""
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True):
@@ -32,7 +33,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
         if not uri:
             return self
         others = tuple(known for known in self.uris if known != uri)
-        if request.method == SUBSCRIBE and len(others) < MOST_SUBSCRIPTIONS:
+        if request.method == SUBSCRIBE and _fits(others, uri):
             return Told(self.level, (*others, uri))
         return Told(self.level, others)
 
@@ -41,6 +42,11 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
         said = [] if self.level is None else [(SET_LEVEL, "level", self.level)]
         said += [(SUBSCRIBE, "uri", uri) for uri in self.uris]
         return [Request(next(ids), method, encode_members({name: text(value)})) for method, name, value in said]
+
+
+def _fits(others: tuple[str, ...], uri: str) -> bool:
+    size = sum(len(known.encode()) for known in (*others, uri))
+    return len(others) < MOST_SUBSCRIPTIONS and size <= MOST_URI_BYTES
 
 
 def _member(request: Request, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ async def test_a_drain_lets_a_call_finish_and_nobody_in(tmp_path: Path, server: 
         await daemon.wait_ended()
 
 
-async def test_listening_streams_end_politely_and_first(tmp_path: Path, server: CountingServer) -> None:
+async def test_subscriptions_end_first_and_streams_of_sessions_last(tmp_path: Path, server: CountingServer) -> None:
     async with (
         running_daemon(tmp_path, text(server)) as daemon,
         wire.connect(daemon.address) as modern,
@@ -85,9 +86,23 @@ async def test_listening_streams_end_politely_and_first(tmp_path: Path, server: 
         await drain(daemon)
         last = [message async for message in modern.events()][-1]
         assert (last["id"], last["result"]["resultType"]) == ("s", "complete")
-        assert [message async for message in legacy.events()] == []
         assert server.script.counters.in_flight == 1
-        assert "result" in (await calling.reply()).json()
+        async with trio.open_nursery() as nursery:
+            left: list[str] = []
+
+            async def leave(who: str, wait: Callable[[], Awaitable[object]]) -> None:
+                await wait()
+                left.append(who)
+
+            rest = bytearray()
+
+            async def read() -> None:
+                rest.extend(await legacy.rest())
+
+            nursery.start_soon(leave, "stream", read)
+            nursery.start_soon(leave, "call", calling.reply)
+        assert left == ["call", "stream"]
+        assert b"retry: 3000" in rest
         await daemon.wait_ended()
 
 

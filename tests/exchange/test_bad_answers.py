@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import itertools
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 import trio
@@ -11,6 +14,7 @@ from trio.testing import MockClock
 from gatewayd.routes.table import ClientBounds, Gateway, SessionLife
 from gatewayd.sessions.session import MAX_ASKED
 from tests.support import wire
+from tests.support.counting_http import Connection, Lost
 from tests.support.counting_server import CountingServer
 from tests.support.inprocess import InProcess, open_gateway, simple_table
 from tests.support.storm import wait_until
@@ -157,3 +161,69 @@ async def test_a_question_that_nobody_is_there_to_answer(server: CountingServer,
         await wait_until(lambda: len(answers_seen(server)) == 1, 3)
     [answer] = answers_seen(server)
     assert (answer["id"], answer["error"]["code"]) == ("q", -32603)
+
+
+async def test_a_person_may_take_longer_than_the_service(
+    gateway: InProcess, server: CountingServer, autojump_clock: MockClock
+) -> None:
+    async with gateway.connect_http1() as client:
+        session = await wire.open_session(client)
+        question = await question_on(client, session)
+        await trio.sleep(300)
+        await tell(gateway, wire.legacy(None, id=question["id"], result=DECLINE, session=session))
+        assert "result" in (await client.event() or {})
+
+
+async def ask_and_take_back(stream: trio.abc.Stream) -> None:
+    """An upstream that asks and takes it back, every 50 seconds, and never answers a call."""
+    async with stream:
+        connection = Connection(stream)
+        while (request := await connection.next_request()) is not None:
+            message = json.loads(request.body or b"{}")
+            ident = message.get("id")
+            if message.get("method") == "initialize":
+                result = {
+                    "protocolVersion": wire.LEGACY,
+                    "capabilities": {},
+                    "serverInfo": {"name": "x", "version": "1"},
+                }
+                await connection.reply(200, {"jsonrpc": "2.0", "id": ident, "result": result})
+            elif message.get("method") == "tools/call":
+                await connection.start_stream()
+                for number in itertools.count():
+                    question = {"jsonrpc": "2.0", "id": number, "method": "elicitation/create", "params": {}}
+                    await connection.event(question)
+                    taken_back = {"requestId": number}
+                    await connection.event(
+                        {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": taken_back}
+                    )
+                    await trio.sleep(50)
+            else:
+                await connection.reply(202, None)
+
+
+async def test_questions_that_are_taken_back_buy_the_service_no_time(autojump_clock: MockClock) -> None:
+    """A question stops the clock of the service, and its end lets it go on where it stood."""
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, carefully(ask_and_take_back), [listener])
+        table = simple_table(listener.socket.getsockname()[1])
+        async with open_gateway(table) as gateway, gateway.connect_http1() as client:
+            session = await wire.open_session(client)
+            began = trio.current_time()
+            await client.send(wire.legacy("tools/call", ASK, session=session, id=7))
+            assert (await client.head()).status == 200
+            last = [event async for event in client.events()][-1]
+            assert last["error"]["code"] == -31002
+            assert 59 < trio.current_time() - began < 70
+        nursery.cancel_scope.cancel()
+
+
+def carefully(serve: Callable[[trio.abc.Stream], Awaitable[None]]) -> Callable[[trio.abc.Stream], Awaitable[None]]:
+    """A server that does not mind clients which leave."""
+
+    async def served(stream: trio.abc.Stream) -> None:
+        with suppress(Lost, trio.BrokenResourceError):
+            await serve(stream)
+
+    return served

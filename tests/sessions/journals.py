@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from gatewayd.sessions.journal import OVERHEAD, Budget, Journal, Store
+from collections.abc import Hashable
+
+from gatewayd.sessions.budget import Budget
+from gatewayd.sessions.journal import OVERHEAD, Journal, Store
 
 TAG, LIFE = "0123abcd", "89ef4567"
 PLENTY = 1_000_000
@@ -10,8 +13,10 @@ EVENT = b"x" * 100
 COST = len(EVENT) + OVERHEAD
 
 
-def new_store(most: int = PLENTY, budget: Budget | None = None, tag: str = TAG, life: str = LIFE) -> Store:
-    return Store(tag, life, most, Budget(PLENTY) if budget is None else budget)
+def new_store(
+    most: int = PLENTY, budget: Budget | None = None, tag: str = TAG, life: str = LIFE, owner: Hashable = None
+) -> Store:
+    return Store(tag, life, most, Budget(PLENTY) if budget is None else budget, owner)
 
 
 def fill(journal: Journal, events: int) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gatewayd.protocol.jsonrpc import Id
-from gatewayd.sessions.journal import MOST_STREAMS, Budget, Place
+from gatewayd.sessions.budget import Budget
+from gatewayd.sessions.journal import MOST_STREAMS, Place
 from tests.sessions.journals import COST, EVENT, LIFE, PLENTY, TAG, fill, new_store
 
 

@@ -7,7 +7,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.sessions.journal import LAG, OVERHEAD, Budget, Journal, Place, Store
+from gatewayd.sessions.budget import Budget
+from gatewayd.sessions.journal import LAG, OVERHEAD, Journal, Place, Store
 from tests.sessions.journals import COST, EVENT, fill, new_store, read
 
 

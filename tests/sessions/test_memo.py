@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import msgspec
 import pytest
 from hypothesis import given
@@ -12,11 +13,22 @@ from hypothesis import strategies as st
 from gatewayd.auth.keychain import Keychain
 from gatewayd.auth.principal import ANONYMOUS, Principal
 from gatewayd.protocol.jsontext import JsonError
-from gatewayd.sessions.memo import LONGEST_INITIALIZE, LONGEST_UPSTREAM, PURPOSE, Memo, new_memo, read_memo, shortened
-from tests.sessions.fakes import ALICE, BOB, INITIALIZE, KEY
+from gatewayd.routes.table import HttpTarget, Launch, StdioTarget, Timeouts
+from gatewayd.sessions.memo import (
+    LONGEST_INITIALIZE,
+    LONGEST_UPSTREAM,
+    PURPOSE,
+    Memo,
+    new_memo,
+    read_memo,
+    shortened,
+    target_of,
+)
+from tests.sessions.fakes import ALICE, BOB, INITIALIZE, KEY, SERVICE
 
 KEYCHAIN = Keychain([KEY])
-MEMO = Memo(12.5, b"nonce", "2025-06-18", INITIALIZE, "upstream-1")
+TARGET = target_of(SERVICE)
+MEMO = Memo(12.5, b"nonce", "2025-06-18", INITIALIZE, "upstream-1", TARGET)
 VERSION = "2025-11-25"
 
 
@@ -68,7 +80,7 @@ def test_what_was_sealed_for_something_else_is_none() -> None:
 
 
 def test_two_sessions_that_are_alike_are_two() -> None:
-    one, other = (new_memo(1.0, VERSION, INITIALIZE, None) for _ in range(2))
+    one, other = (new_memo(1.0, VERSION, INITIALIZE, None, TARGET) for _ in range(2))
     assert one.nonce != other.nonce
     assert msgspec.structs.replace(one, nonce=b"") == msgspec.structs.replace(other, nonce=b"")
 
@@ -78,7 +90,7 @@ def test_two_sessions_that_are_alike_are_two() -> None:
     [(None, None), ("", ""), ("u" * LONGEST_UPSTREAM, "u" * LONGEST_UPSTREAM), ("u" * (LONGEST_UPSTREAM + 1), None)],
 )
 def test_an_upstream_s_id_is_remembered_unless_it_is_overlong(upstream: str | None, kept: str | None) -> None:
-    assert new_memo(1.0, VERSION, INITIALIZE, upstream).upstream == kept
+    assert new_memo(1.0, VERSION, INITIALIZE, upstream, TARGET).upstream == kept
 
 
 def test_ordinary_params_stay_as_they_are() -> None:
@@ -120,7 +132,7 @@ def test_long_params_that_only_the_upstream_could_judge_do_not_end_in_an_error(o
 @pytest.mark.parametrize("params", [b"[%b]" % (b" " * 2000), b'{"a":1,"a":2,"b":"%b"}' % (b"x" * 2000)])
 def test_params_that_are_no_object_are_refused(params: bytes) -> None:
     with pytest.raises(JsonError):
-        new_memo(1.0, VERSION, params, None)
+        new_memo(1.0, VERSION, params, None, TARGET)
 
 
 @given(
@@ -133,7 +145,16 @@ def test_params_that_are_no_object_are_refused(params: bytes) -> None:
     )
 )
 def test_a_session_id_fits_a_header_whatever_the_client_declares(params: dict[str, object]) -> None:
-    memo = new_memo(1.0, VERSION, json.dumps({"protocolVersion": VERSION, **params}).encode(), "u" * LONGEST_UPSTREAM)
+    raw = json.dumps({"protocolVersion": VERSION, **params}).encode()
+    memo = new_memo(1.0, VERSION, raw, "u" * LONGEST_UPSTREAM, TARGET)
     ident = memo.seal(KEYCHAIN, ALICE, "/" + "p" * 500)
     assert len(ident) < 6000
     assert read_memo(KEYCHAIN, ident, ALICE, "/" + "p" * 500) == memo
+
+
+def test_a_service_in_another_place_is_another_target() -> None:
+    moved = attrs.evolve(SERVICE, target=HttpTarget("http://other/mcp", "http", "other", 80, "/mcp"))
+    slower = attrs.evolve(SERVICE, timeouts=Timeouts(call=1.0))
+    process = attrs.evolve(SERVICE, target=StdioTarget(Launch(("server", "--flag"))))
+    assert len({target_of(service) for service in (SERVICE, moved, process)}) == 3
+    assert target_of(slower) == target_of(SERVICE)

@@ -154,7 +154,23 @@ async def test_a_lower_limit_after_a_reload_is_kept_from_the_next_session_on(hou
     last = await h.open()
     h.assert_counts(2)
     last.store.open(1).add(b"")
-    assert last.store.taken == 0  # the other session keeps all that there is room for
+    assert sessions[4].store.taken + last.store.taken == OVERHEAD
+
+
+async def test_a_principal_with_many_sessions_leaves_the_events_of_another_alone(house: Houses) -> None:
+    h = house(most=20)
+    h.registry.use(Terms(SessionLife(), ClientBounds(sessions=20, buffered=10 * OVERHEAD)))
+    greedy = [await h.open(ALICE) for _ in range(10)]
+    for session in greedy:
+        session.store.open(1).add(b"")
+    victim = await h.open(BOB)
+    answers = victim.store.open(7)
+    for _ in range(5):
+        answers.add(b"")
+    for session in greedy:
+        session.store.open(2).add(b"")
+    assert answers.first == 1
+    assert sum(session.store.taken for session in greedy) == 5 * OVERHEAD
 
 
 async def test_no_principal_has_more_than_its_share(house: Houses) -> None:

@@ -182,10 +182,11 @@ async def test_sessions_go_on_with_the_service_that_replaced_theirs(house: House
     h, new = house(), Upstream()
     moved, gone, same = [await h.open(path=path) for path in ("/moved", "/gone", "/same")]
     targets = {"/moved": new, "/same": h.upstream}
-    await h.registry.move(targets.get)
+    h.registry.behind = targets.get
+    await h.registry.move()
     assert [session.upstream for session in (moved, gone, same)] == [new, h.upstream, h.upstream]
     assert (new.usage.count, h.upstream.usage.count) == (1, 2)
-    await h.registry.move(targets.get)
+    await h.registry.move()
     assert (new.usage.count, h.upstream.usage.count) == (1, 2)
     for session in (moved, gone, same):
         await h.registry.end(session)
@@ -197,7 +198,8 @@ async def test_no_session_waits_for_another_s_farewell_to_its_old_service(
 ) -> None:
     h, new = house(), Upstream()
     sessions = [await h.open(peer=Peer(farewell=2.0)) for _ in range(5)]
-    await h.registry.move(lambda path: new)
+    h.registry.behind = lambda path: new
+    await h.registry.move()
     assert trio.current_time() - sessions[0].created == pytest.approx(2.0)
     assert new.usage.count == 5
 
@@ -207,8 +209,9 @@ async def test_a_session_that_is_put_away_while_others_move_does_not_move(
 ) -> None:
     h, new = house(most=CLOSERS + 1), Upstream()
     sessions = [await h.open(peer=Peer(farewell=2.0)) for _ in range(CLOSERS + 1)]
+    h.registry.behind = lambda path: new
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(h.registry.move, lambda path: new)
+        nursery.start_soon(h.registry.move)
         await trio.sleep(1)
         [waiting] = [session for session in sessions if session.upstream is h.upstream]
         await h.registry.end(waiting)
@@ -226,3 +229,12 @@ async def test_a_service_is_unused_when_its_last_session_ends(house: Houses) -> 
     await h.registry.end(session)
     with trio.fail_after(1):
         await other.usage.wait_unused()
+
+
+async def test_a_service_that_closes_leaves_its_sessions_to_what_stands_behind_their_path(house: Houses) -> None:
+    h, new = house(), Upstream()
+    kept, orphan = await h.open(path="/kept"), await h.open(path="/gone")
+    h.registry.behind = {"/kept": new}.get
+    await h.registry.leave(h.upstream)
+    assert (kept.upstream, kept.closed, orphan.closed) == (new, False, True)
+    assert (new.usage.count, h.upstream.usage.count, len(h.registry)) == (1, 0, 1)

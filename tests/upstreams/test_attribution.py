@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gatewayd.protocol.jsonrpc import Notification
-from gatewayd.upstreams.attribution import cancelled, culprit, progress_token, subscription
+from gatewayd.upstreams.attribution import ABANDONED, Abandoned, cancelled, culprit, progress_token, subscription
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,26 @@ def test_cancelled_ids_keep_their_type() -> None:
 )
 def test_who_has_asked(waiting_since: dict[str, float | None], found: str | None) -> None:
     assert culprit(waiting_since.items(), now=10.01) == found
+
+
+def test_an_abandoned_call_counts_until_it_is_answered() -> None:
+    abandoned = Abandoned()
+    abandoned.add(1, "bob")
+    abandoned.add("1", "alice")
+    abandoned.answered(2)
+    assert abandoned.principals() == {"alice", "bob"}
+    abandoned.answered(1)
+    assert abandoned.principals() == {"alice"}
+    abandoned.answered("1")
+    assert abandoned.principals() == set()
+
+
+def test_of_more_abandoned_calls_than_can_be_told_apart_the_principals_are_never_forgotten() -> None:
+    abandoned = Abandoned()
+    for number, key in enumerate(("alice", "bob", "carol")):
+        abandoned.add(number, key)
+    for number in range(10, 10 + ABANDONED):
+        abandoned.add(number, "dave")
+    for number in range(10 + ABANDONED):
+        abandoned.answered(number)
+    assert abandoned.principals() == {"alice", "bob"}  # enough to trust nobody

@@ -105,6 +105,7 @@ async def test_a_session_that_the_service_forgot_is_lost_wherever_that_shows() -
         (400, "Bad Request: No valid session ID provided", SessionLost),
         (400, "Bad Request: Server not initialized", SessionLost),
         (400, "Parse error", None),
+        (400, "payment session timed out", None),
         (500, "session store is down", None),
     ],
 )
@@ -118,6 +119,26 @@ async def test_some_services_say_400_of_a_session_that_they_forgot(
     async with open_upstream(script) as (upstream, _):
         with contextlib.nullcontext() if expected is None else pytest.raises(expected):
             assert await messages(await peer(upstream).request(CALL)) == [Failure(None, -32000, said)]
+
+
+async def test_a_404_with_the_id_of_the_request_is_its_answer() -> None:
+    """Nothing may be sent again that the service has answered, whatever its framework makes of "not found"."""
+
+    async def script(visit: Visit) -> None:
+        await visit.answer(reply(failure(b"7", -32002), 404))
+
+    async with open_upstream(script) as (upstream, _):
+        assert await messages(await peer(upstream).request(CALL)) == [Failure(7, -32002, "no", b"null")]
+
+
+@pytest.mark.parametrize("body", [failure(b"8", -32001), failure(b'"7"', -32001), b"{}", b"nope"])
+async def test_any_other_404_is_a_session_that_was_forgotten(body: bytes) -> None:
+    async def script(visit: Visit) -> None:
+        await visit.answer(reply(body, 404))
+
+    async with open_upstream(script) as (upstream, _):
+        with pytest.raises(SessionLost):
+            await messages(await peer(upstream).request(CALL))
 
 
 @pytest.mark.parametrize("answering", [b"", SSE_HEAD + event(NOTE)])

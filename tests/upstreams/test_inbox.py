@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import attrs
 import pytest
 from structlog.testing import capture_logs
 from trio.testing import MockClock
@@ -15,6 +16,11 @@ TAGGED = (
     b'"params":{"_meta":{"io.modelcontextprotocol/subscriptionId":%b}}}'
 )
 CANCELLED = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%d}}'
+
+
+@attrs.frozen
+class Sender:
+    key: str
 
 
 class Ward:
@@ -149,3 +155,19 @@ async def test_closing_fails_all_that_is_pending() -> None:
         with pytest.raises(UpstreamDied):
             await call.mailbox.receive()
     assert await inbox.unattributed.receive() is None
+
+
+async def test_a_call_that_was_given_up_is_suspect_until_its_late_answer() -> None:
+    inbox = Ward().inbox
+    methods = {1: "tools/call", 2: "subscriptions/listen", 3: "tools/list"}
+    calls = [inbox.open(Request(ident, method), Sender(f"k{ident}")) for ident, method in methods.items()]
+    calls.append(inbox.open(Request(4, "server/discover")))
+    for call in calls:
+        inbox.forget(call)
+        inbox.suspect(call)
+    assert inbox.abandoned.principals() == {"k1", "k3"}
+    inbox.take(PROGRESS % 1)
+    inbox.take(b'{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":"cancelled"}}')
+    assert inbox.abandoned.principals() == {"k3"}
+    inbox.take(b'{"jsonrpc":"2.0","id":3,"result":{}}')
+    assert inbox.abandoned.principals() == set()

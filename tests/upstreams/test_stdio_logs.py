@@ -38,3 +38,10 @@ def test_the_only_call_that_asked_has_logged(calls: list[Call], expected: int | 
 
 def test_a_server_is_not_trusted_to_log_for_one_principal_alone() -> None:
     assert logging([pending(1), pending(2, key="bob", params=b"{}")]) is None
+
+
+def test_who_abandoned_a_call_may_be_who_is_logged_about() -> None:
+    assert logging([pending(1)], {"bob"}) is None
+    assert logging([pending(1)], {"alice", "bob"}) is None
+    own = pending(1)
+    assert logging([own], {"alice"}) is own

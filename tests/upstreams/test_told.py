@@ -8,7 +8,7 @@ import json
 import pytest
 
 from gatewayd.protocol.jsonrpc import Request
-from gatewayd.upstreams.told import MOST_SUBSCRIPTIONS, SET_LEVEL, SUBSCRIBE, UNSUBSCRIBE, Told
+from gatewayd.upstreams.told import MOST_SUBSCRIPTIONS, MOST_URI_BYTES, SET_LEVEL, SUBSCRIBE, UNSUBSCRIBE, Told
 
 
 def said(method: str, **params: object) -> Request:
@@ -64,3 +64,14 @@ def test_only_so_many_subscriptions() -> None:
     full = Told(None, tuple(f"a:{number}" for number in range(MOST_SUBSCRIPTIONS)))
     assert full.after(said(SUBSCRIBE, uri="b")) == full
     assert full.after(said(SUBSCRIBE, uri="a:0")).uris == (*full.uris[1:], "a:0")
+
+
+def test_only_so_many_bytes_of_subscriptions() -> None:
+    half = "é" * (MOST_URI_BYTES // 4)
+    told = Told().after(said(SUBSCRIBE, uri=half)).after(said(SUBSCRIBE, uri="a:" + half))
+    assert told.uris == (half,)
+    full = told.after(said(SUBSCRIBE, uri="x" * (MOST_URI_BYTES // 2)))
+    assert len(full.uris) == 2
+    assert full.after(said(SUBSCRIBE, uri="b")) == full
+    assert full.after(said(SUBSCRIBE, uri=half)).uris == (*full.uris[1:], half)
+    assert full.after(said(UNSUBSCRIBE, uri=half)).after(said(SUBSCRIBE, uri="b")).uris == (full.uris[1], "b")

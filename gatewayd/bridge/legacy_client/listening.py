@@ -16,7 +16,7 @@ import trio
 from gatewayd.bridge.changes import ACKNOWLEDGED
 from gatewayd.bridge.legacy_client.answer import close_all
 from gatewayd.bridge.legacy_client.envelopes import Client, modern_meta
-from gatewayd.bridge.legacy_client.subscriptions import MOST_URIS, Subscriptions, acknowledged
+from gatewayd.bridge.legacy_client.subscriptions import MOST_URI_BYTES, MOST_URIS, Subscriptions, acknowledged
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 from gatewayd.protocol.jsontext import JsonError, encode_members
 from gatewayd.protocol.versions import LISTEN, META, MODERN
@@ -39,7 +39,9 @@ OVERLAP = 0.1
 MOST_OLD = 4
 """Subscriptions that may be left over where the receiver of the stream is slow."""
 MOST_PENDING = MOST_URIS + 100
-"""Different notifications that wait for the receiver."""
+MOST_PENDING_BYTES = 8 * MOST_URI_BYTES
+"""Different notifications that wait for the receiver, and bytes of their params. Of more nothing is kept but that all
+that is wanted may have changed; for that there is room: no character takes more than six times its bytes in JSON."""
 REFUSED_AGAIN = 30.0
 """Seconds until a service is asked again that refuses to be listened to."""
 
@@ -98,6 +100,7 @@ class Listening:
         """To be closed."""
         self._pending: dict[Notification, None] = {}
         """Each once, the oldest first."""
+        self._pending_bytes = 0
         self._missed = again
         """Whether something may have happened while nobody listened."""
         self._reading = trio.CancelScope()
@@ -111,7 +114,7 @@ class Listening:
         while not self.closed:
             if self._pending and not self._old:
                 first = next(iter(self._pending))
-                del self._pending[first]
+                self._drop(first)
                 return first
             with trio.CancelScope() as self._reading:
                 await self._step()
@@ -191,9 +194,21 @@ class Listening:
 
     def _pend(self, message: Notification) -> None:
         """The last of several equal ones counts: whoever hears of a change looks at what is there now."""
-        self._pending.pop(message, None)
-        if len(self._pending) < MOST_PENDING:
-            self._pending[message] = None
+        if message in self._pending:
+            self._drop(message)
+        self._add(message)
+        if len(self._pending) > MOST_PENDING or self._pending_bytes > MOST_PENDING_BYTES:
+            self._pending, self._pending_bytes = {}, 0
+            for missed in self._wanted.missed():
+                self._add(missed)
+
+    def _add(self, message: Notification) -> None:
+        self._pending[message] = None
+        self._pending_bytes += len(message.params or b"")
+
+    def _drop(self, message: Notification) -> None:
+        del self._pending[message]
+        self._pending_bytes -= len(message.params or b"")
 
     async def _open(self) -> None:
         await trio.sleep_until(self._backoff.retry_at)

@@ -23,7 +23,7 @@ from gatewayd.bridge.legacy_client.listening import Listening, Opener
 from gatewayd.bridge.legacy_client.rounds import Rounds
 from gatewayd.bridge.legacy_client.subscriptions import Subscriptions
 from gatewayd.protocol.codes import INVALID_PARAMS, METHOD_NOT_FOUND, REFUSED
-from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
+from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result, RpcError
 from gatewayd.protocol.jsontext import JsonError, encode_members, members, string
 from gatewayd.protocol.versions import BOTH, DISCOVER, META, MODERN, NAMED
 from gatewayd.routes.table import HttpTarget
@@ -213,9 +213,12 @@ async def open_modern_peer(
     """Answer `initialize`, of which the version is one of `LEGACY`, from what the service says of itself.
 
     `tools`: see `ModernPeer`; None: what is learned of them serves this session alone. Raises `UpstreamError`,
-    `Refused` with the service's own error, `JsonError` where the client's capabilities cannot be read.
+    `Refused` with the service's own error, `RpcError` where the client's capabilities cannot be read.
     """
-    client = client_of(message)
+    try:
+        client = client_of(message)
+    except JsonError as error:
+        raise RpcError(INVALID_PARAMS, f"Invalid params: {error.reason}") from None
     params = encode_members({META: encode_members(modern_meta(client))})
     discovered = await _discover(inner, Request(next(ids), DISCOVER, params), caller)
     service = inner.service

@@ -14,7 +14,9 @@ from gatewayd.protocol.jsonrpc import Message, Notification
 log = structlog.get_logger("gatewayd.bridge")
 
 MOST_NEWS = 1000
-"""Different pieces of news that wait for a client that does not read; then the oldest are dropped."""
+MOST_NEWS_BYTES = 1024 * 1024
+"""Different pieces of news that wait for a client that does not read, and bytes of their params; then the oldest are
+dropped. News that are larger all by themselves are never told."""
 
 
 class ListenAnswer:
@@ -29,16 +31,20 @@ class ListenAnswer:
         self._close: Callable[[ListenAnswer], None] | None = close
         self._acknowledged = False
         self._news: dict[tuple[str, str | None], Notification] = {}
+        self._bytes = 0
         self._some = trio.Event()
 
     def hear(self, message: Notification) -> None:
         """See `Listener.hear`."""
-        if not self._honoured.passes(message):
+        if _size(message) > MOST_NEWS_BYTES or not self._honoured.passes(message):
             return
         what = (message.method, updated_uri(message) if message.method == UPDATED else None)
+        if what in self._news:
+            self._take(what)
         self._news[what] = message
-        if len(self._news) > MOST_NEWS:
-            del self._news[next(iter(self._news))]
+        self._bytes += _size(message)
+        while len(self._news) > MOST_NEWS or self._bytes > MOST_NEWS_BYTES:
+            self._take(next(iter(self._news)))
         self._some.set()
 
     async def receive(self) -> Message | None:
@@ -50,7 +56,7 @@ class ListenAnswer:
         while not self._news:
             self._some = trio.Event()
             await self._some.wait()
-        return tagged(self._news.pop(next(iter(self._news))), self._ident)
+        return tagged(self._take(next(iter(self._news))), self._ident)
 
     async def aclose(self) -> None:
         """See `Answer.aclose`. What has to be told upstream is told behind the client's back."""
@@ -58,3 +64,12 @@ class ListenAnswer:
         if close is not None:
             close(self)
         await trio.lowlevel.checkpoint_if_cancelled()
+
+    def _take(self, what: tuple[str, str | None]) -> Notification:
+        message = self._news.pop(what)
+        self._bytes -= _size(message)
+        return message
+
+
+def _size(message: Notification) -> int:
+    return len(message.params or b"")

@@ -12,10 +12,12 @@ from gatewayd.bridge.modern_client.questions import Question
 from gatewayd.bridge.modern_client.session_pool import Lease
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 from gatewayd.protocol.versions import MAY_ASK
+from gatewayd.upstreams.attribution import progress_token
 from gatewayd.upstreams.channel import Answer, Paused
 
 MOST_HEARD = 100
-"""Messages from the session's own stream that wait for one call."""
+MOST_HEARD_BYTES = 1024 * 1024
+"""Messages from the session's own stream that wait for one call, and bytes of their params."""
 
 
 @attrs.define(eq=False)
@@ -38,6 +40,7 @@ class LiveCall:
     """The client capabilities that the server asked for in vain."""
     _answer: Answer | None = attrs.field(default=None, init=False)
     _heard: deque[Notification | Request] = attrs.field(factory=deque[Notification | Request], init=False)
+    _heard_bytes: int = attrs.field(default=0, init=False)
     _reading: trio.CancelScope | None = attrs.field(default=None, init=False)
 
     @property
@@ -61,10 +64,13 @@ class LiveCall:
         self._answer = await self.session.peer.request(message)
 
     def hear(self, message: Notification | Request) -> bool:
-        """See `Running.hear`."""
-        if len(self._heard) >= MOST_HEARD:
+        """See `Running.hear`. There is no room for the progress of other calls."""
+        if not self._fits(message):
+            return False
+        if isinstance(message, Notification) and not self._concerned(message):
             return False
         self._heard.append(message)
+        self._heard_bytes += _size(message)
         if self._reading is not None:
             self._reading.cancel()
         return True
@@ -81,7 +87,9 @@ class LiveCall:
                 if not isinstance(message, Paused):
                     return message
         await trio.lowlevel.checkpoint_if_cancelled()
-        return self._heard.popleft()
+        heard = self._heard.popleft()
+        self._heard_bytes -= _size(heard)
+        return heard
 
     async def reply(self) -> None:
         """Send the server what is to be sent. Raises `UpstreamError`."""
@@ -98,3 +106,16 @@ class LiveCall:
         finally:
             self.session.calls.discard(self)
             self.lease.release()
+
+    def _concerned(self, message: Notification) -> bool:
+        return message.method != "notifications/progress" or progress_token(message) == self.id
+
+    def _fits(self, message: Notification | Request) -> bool:
+        """Whether it may wait. The first question may be of any size: as one it is counted where calls are parked."""
+        if isinstance(message, Request) and not self._heard and not self.questions:
+            return True
+        return len(self._heard) < MOST_HEARD and self._heard_bytes + _size(message) <= MOST_HEARD_BYTES
+
+
+def _size(message: Notification | Request) -> int:
+    return len(message.params or b"")

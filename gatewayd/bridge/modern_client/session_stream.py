@@ -87,6 +87,10 @@ def _told(session: PooledSession, message: Notification) -> None:
         running = [call for call in session.calls if call.waits_since is None]
         if len(running) == 1:
             running[0].hear(message)
-    elif message.method in ("notifications/cancelled", "notifications/progress"):
-        for call in list(session.calls):
+    elif message.method == "notifications/progress":
+        for call in session.calls:
+            if call.waits_since is None:  # else its client is not there, and what counts later is later progress
+                call.hear(message)
+    elif message.method == "notifications/cancelled":
+        for call in session.calls:
             call.hear(message)

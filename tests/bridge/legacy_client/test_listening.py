@@ -9,7 +9,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.bridge.legacy_client.listening import MOST_OLD, OVERLAP, REFUSED_AGAIN
+from gatewayd.bridge.legacy_client.listening import (
+    MOST_OLD,
+    MOST_PENDING,
+    MOST_PENDING_BYTES,
+    OVERLAP,
+    REFUSED_AGAIN,
+)
 from gatewayd.bridge.legacy_client.peer import ModernPeer
 from gatewayd.bridge.legacy_client.subscriptions import MOST_URI_BYTES
 from gatewayd.protocol.codes import INVALID_PARAMS, METHOD_NOT_FOUND, REFUSED
@@ -212,6 +218,23 @@ async def test_subscriptions_do_not_pile_up_before_a_slow_reader(autojump_clock:
     assert len(scripted.open) == 1
     await answer.aclose()
     assert not scripted.open
+
+
+@pytest.mark.parametrize(("number", "size"), [(MOST_PENDING, 1), (4, MOST_PENDING_BYTES // 4), (1, MOST_PENDING_BYTES)])
+async def test_where_too_much_waits_for_a_slow_reader_everything_counts_as_changed(
+    number: int, size: int, autojump_clock: MockClock
+) -> None:
+    scripted, peer, answer = await listening(**EVERYTHING)
+    await ask(peer, request("resources/subscribe", uri="a"))
+    old = scripted.told[-1]
+    old.say(
+        updated("a/old"), *(Notification(UPDATED, b'{"uri":"a/%d","x":"%b"}' % (n, b"x" * size)) for n in range(number))
+    )
+    await ask(peer, request("resources/subscribe", uri="b"))
+    assert await heard(answer) == [TOOLS, RESOURCES, updated("a"), updated("b")]
+    scripted.told[-1].say(updated("a/new"))
+    assert await heard(answer) == [updated("a/new")]
+    await answer.aclose()
 
 
 LOSSES = [None, UpstreamDied("gone"), UpstreamBroke("odd"), Result(1, b"{}"), Failure(1, -1, "x"), Request(1, "ping")]

@@ -21,7 +21,6 @@ from gatewayd.protocol.codes import (
     UNSUPPORTED_VERSION,
 )
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result, RpcError
-from gatewayd.protocol.jsontext import JsonError
 from gatewayd.upstreams.channel import (
     Answer,
     Paused,
@@ -115,7 +114,7 @@ async def test_a_service_that_introduces_itself_badly_opens_no_session(autojump_
         await opened(Scripted(scripts={"server/discover": ended}))
     with pytest.raises(UpstreamTimedOut):
         await opened(Scripted())
-    with pytest.raises(JsonError):
+    with pytest.raises(RpcError):
         await opened(Scripted(), request("initialize", protocolVersion="2025-11-25", capabilities=7))
 
 

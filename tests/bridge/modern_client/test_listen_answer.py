@@ -182,6 +182,23 @@ async def test_the_same_news_twice_are_told_once_to_a_client_that_did_not_read_t
         await answer.aclose()
 
 
+async def test_of_large_news_the_oldest_are_dropped(autojump_clock: object) -> None:
+    third = listen_answer.MOST_NEWS_BYTES // 3
+    async with open_house(answers=SUBSCRIBES) as house:
+        answer, _ = await listen(house, {"resourceSubscriptions": ["file:///a"], "toolsListChanged": True})
+        stream = await house.upstream.stream()
+        for _ in range(2):
+            stream.say(TOOLS, *(updated(f"file:///a/{number}", x="x" * third) for number in range(4)))
+            stream.say(updated("file:///a/3", x="y" * third), updated("file:///a/huge", x="x" * 3 * third))
+            await trio.sleep(1)
+            got = [(await heard(answer))[1] for _ in range(2)]
+            assert [(params["uri"], params["x"][0]) for params in got] == [("file:///a/2", "x"), ("file:///a/3", "y")]
+            await silent(answer)
+        stream.say(updated("file:///a/huge", x="x" * 3 * third), TOOLS)
+        assert await heard(answer) == (TOOLS.method, {})
+        await answer.aclose()
+
+
 async def test_news_that_come_with_an_answer_are_for_listeners(autojump_clock: object) -> None:
     async with open_house() as house:
         listener, _ = await listen(house, {"toolsListChanged": True})
