@@ -10,7 +10,8 @@ import sys
 
 from gatewayd.protocol.codes import INVALID_REQUEST, PARSE_ERROR
 from gatewayd.protocol.envelope import check_modern, classify
-from gatewayd.protocol.jsonrpc import Message, Request, RpcError, decode, decode_batch, encode, is_batch
+from gatewayd.protocol.jsonrpc import Message, Request, RpcError, decode, decode_batch, encode
+from gatewayd.protocol.jsontext import is_array
 
 MOST = 5
 """Messages of a batch here."""
@@ -28,7 +29,7 @@ TOKENS = (
 
 def target(data: bytes) -> None:
     """Decode, hold the outcome against a second parser, and go through era choice and modern checks."""
-    if is_batch(data):
+    if is_array(data):
         _batch(data)
     message = _outcome(data)
     if isinstance(message, RpcError):

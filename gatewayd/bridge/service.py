@@ -14,7 +14,6 @@ from gatewayd.bridge.modern_client.parking import Tickets
 from gatewayd.observe.metrics import Processes
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.jsonrpc import Request
-from gatewayd.protocol.versions import SUPPORTED
 from gatewayd.routes.table import Service
 from gatewayd.upstreams.channel import Answer, LegacyPeer, WrongEra
 from gatewayd.upstreams.service import Caller, Opened, Upstream, Usage
@@ -50,11 +49,6 @@ class BridgedService:
         except WrongEra:
             pass
         return await self._modern.request(message, name, caller)
-
-    async def revisions(self, caller: Caller) -> tuple[str, ...]:
-        """See `Upstream.revisions`: the bridge makes up for what the service lacks."""
-        await trio.lowlevel.checkpoint()
-        return SUPPORTED
 
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         """See `Upstream.open_legacy`. Where the service has no sessions, the gateway keeps one of its own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import structlog
 
 from gatewayd.auth.keychain import fresh_key
 from gatewayd.routes.table import SessionLife
+from gatewayd.sessions.ledger_file import fault_of
 
 log = structlog.get_logger("gatewayd.daemon")
 
@@ -132,12 +132,8 @@ def _read(path: Path) -> bytes:
     opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would keep us waiting
     try:
         found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode):
-            raise KeyFileUnusable("not a regular file")
-        if found.st_uid != os.geteuid():
-            raise KeyFileUnusable("the file belongs to somebody else")
-        if found.st_mode & 0o077:
-            raise KeyFileUnusable("others than its owner can read or write the file: delete it, or chmod 600")
+        if (fault := fault_of(found)) is not None:
+            raise KeyFileUnusable(fault)
         text = os.read(opened, LONGEST + 1)
     finally:
         os.close(opened)

@@ -24,7 +24,8 @@ from gatewayd.observe.tree import Node
 from gatewayd.protocol.codes import HEADER_MISMATCH, INVALID_REQUEST, UNSUPPORTED_VERSION
 from gatewayd.protocol.envelope import classify
 from gatewayd.protocol.http1 import HttpError, RequestHead
-from gatewayd.protocol.jsonrpc import Message, Notification, Request, RpcError, decode, encode, is_batch
+from gatewayd.protocol.jsonrpc import Message, Notification, Request, RpcError, decode, encode
+from gatewayd.protocol.jsontext import is_array
 from gatewayd.protocol.versions import LISTEN
 from gatewayd.sessions.registry import Registry
 from gatewayd.upstreams.channel import UpstreamError
@@ -180,7 +181,7 @@ class Exchange:
         try:
             version = head.get(b"mcp-protocol-version")
             call.version = None if version is None else version.decode("ascii", "replace")
-            if head.method == "POST" and is_batch(body):
+            if head.method == "POST" and is_array(body):
                 return await self._batch(call, body, version)
             message = decode(body) if head.method == "POST" else None
             self._label(call, message)

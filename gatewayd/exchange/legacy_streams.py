@@ -23,6 +23,7 @@ from gatewayd.protocol.jsonrpc import Failure, Request, Result, RpcError, encode
 from gatewayd.sessions.journal import Journal, Place
 from gatewayd.sessions.registry import Registry
 from gatewayd.sessions.session import Session
+from gatewayd.upstreams.answer import final_answer
 from gatewayd.upstreams.channel import Answer, Paused, UpstreamBroke, UpstreamError
 
 log = structlog.get_logger("gatewayd.exchange")
@@ -160,7 +161,8 @@ class LegacyStreams:
         with trio.move_on_after(session.upstream.service.timeouts.call):
             answer = await session.peer.request(Request(next(self._ids), "ping"))
             try:
-                return isinstance(await answer.receive(), Result | Failure)
+                await final_answer(answer)
+                return True
             finally:
                 await answer.aclose()
         return False

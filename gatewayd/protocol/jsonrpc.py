@@ -96,11 +96,6 @@ def decode(data: bytes) -> Message:
     return _message(fields)
 
 
-def is_batch(data: bytes) -> bool:
-    """Whether this is an array of messages, if it is anything: only MCP 2025-03-26 has batches."""
-    return is_array(data)
-
-
 def decode_batch(data: bytes, most: int) -> list[Message | RpcError]:
     """Read an array of messages; an element that is none is the error that it is answered with.
 

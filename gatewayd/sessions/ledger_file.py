@@ -123,12 +123,19 @@ def _claim(path: Path) -> None:
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     found = path.stat()  # opening it would take the locks of others in this process away when it is closed
+    if (fault := fault_of(found)) is not None:
+        raise LedgerUnusable(fault)
+
+
+def fault_of(found: os.stat_result) -> str | None:
+    """Why a file is not ours alone, and so must not be trusted; None where it is."""
     if not stat.S_ISREG(found.st_mode):
-        raise LedgerUnusable("not a regular file")
+        return "not a regular file"
     if found.st_uid != os.geteuid():
-        raise LedgerUnusable("the file belongs to somebody else")
+        return "the file belongs to somebody else"
     if found.st_mode & 0o077:
-        raise LedgerUnusable("others than its owner can read or write the file: delete it, or chmod 600")
+        return "others than its owner can read or write the file: delete it, or chmod 600"
+    return None
 
 
 def _connect(path: Path) -> tuple[LedgerFile, list[Row]]:

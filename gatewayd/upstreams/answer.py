@@ -12,6 +12,7 @@ from gatewayd.protocol.eventstream import Event, EventReader, EventTooLarge
 from gatewayd.protocol.http1 import END, HttpError, ResponseHead
 from gatewayd.protocol.jsonrpc import Failure, Id, Message, Notification, Request, Result, RpcError, decode
 from gatewayd.upstreams.channel import (
+    Answer,
     SessionLost,
     UpstreamBroke,
     UpstreamDied,
@@ -281,7 +282,7 @@ async def send(pool: Pool, connection: PooledConnection, method: str, wire: byte
     return connection
 
 
-async def final_answer(answer: HttpAnswer) -> Result | Failure:
+async def final_answer(answer: Answer) -> Result | Failure:
     """Read on to the final message; what comes before it is for nobody. Raises `UpstreamError`."""
     while (message := await answer.receive()) is not None:
         if isinstance(message, Result | Failure):

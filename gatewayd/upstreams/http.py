@@ -52,10 +52,6 @@ class HttpUpstream:
         await self.eras.require_modern(self._probe)
         return await self._post_modern(message, version, name, caller.fields, self._doubt)
 
-    async def revisions(self, caller: Caller) -> Revisions:
-        """See `Upstream.revisions`."""
-        return await self.eras.revisions(self._probe)
-
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         """See `Upstream.open_legacy`. Tries what worked last time; then Streamable HTTP, then HTTP+SSE."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Protocol
 
 import trio
 
@@ -97,3 +98,26 @@ class Mailbox:
         if self._receiver is not None:
             trio.lowlevel.reschedule(self._receiver)
             self._receiver = None
+
+
+class Listens(Protocol):
+    """Who has a mailbox for what belongs to no call."""
+
+    listening: bool
+    """Whether somebody reads it."""
+
+
+class Listening:
+    """What a session's GET stream shows. An `Answer` without a final message."""
+
+    def __init__(self, owner: Listens, mailbox: Mailbox) -> None:
+        self._owner = owner
+        self._mailbox = mailbox
+
+    async def receive(self) -> Message | None:
+        """See `Answer.receive`; what came while nobody listened comes first."""
+        return await self._mailbox.receive()
+
+    async def aclose(self) -> None:
+        """See `Answer.aclose`."""
+        self._owner.listening = False

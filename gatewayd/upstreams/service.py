@@ -82,10 +82,6 @@ class Upstream(Protocol):
         """
         ...
 
-    async def revisions(self, caller: Caller) -> tuple[str, ...]:
-        """The protocol revisions that it offers and we speak, the newest first. Raises `UpstreamError`."""
-        ...
-
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         """Send `initialize`. Raises `UpstreamError`, `WrongEra`, or `Refused` with the service's own error."""
         ...

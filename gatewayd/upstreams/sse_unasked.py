@@ -12,7 +12,7 @@ from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, R
 from gatewayd.protocol.versions import MAY_ASK
 from gatewayd.upstreams.channel import UpstreamError
 from gatewayd.upstreams.inbox import Call, Inbox
-from gatewayd.upstreams.mailbox import Mailbox
+from gatewayd.upstreams.mailbox import Listening, Mailbox
 
 WAITING = 64
 """Messages that wait for a client without an open GET stream; then the newest are dropped."""
@@ -73,22 +73,6 @@ class Unasked:
         elif self._mixed and isinstance(message, Notification) and message.method == LOG:
             return False
         return self._mailbox.put(message, len(encode(message)))
-
-
-class Listening:
-    """What a session's GET stream shows. An `Answer` without a final message."""
-
-    def __init__(self, unasked: Unasked, mailbox: Mailbox) -> None:
-        self._unasked = unasked
-        self._mailbox = mailbox
-
-    async def receive(self) -> Message | None:
-        """See `Answer.receive`."""
-        return await self._mailbox.receive()
-
-    async def aclose(self) -> None:
-        """See `Answer.aclose`."""
-        self._unasked.listening = False
 
 
 def _refusal(question: Request) -> Result | Failure:

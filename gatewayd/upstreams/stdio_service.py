@@ -60,11 +60,6 @@ class StdioUpstream:
             lease.release()
             raise
 
-    async def revisions(self, caller: Caller) -> Revisions:
-        """See `Upstream.revisions`."""
-        key = ("modern", *self._sharers(caller.key))
-        return await self._eras.revisions(lambda: self._probe(key))
-
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         """See `Upstream.open_legacy`.
 

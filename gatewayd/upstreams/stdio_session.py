@@ -15,7 +15,7 @@ from gatewayd.upstreams.attribution import cancelled, culprit
 from gatewayd.upstreams.channel import Answer, SessionLost, UpstreamError, UpstreamUnreachable
 from gatewayd.upstreams.entry import Lease
 from gatewayd.upstreams.inbox import Call, Receiver
-from gatewayd.upstreams.mailbox import Mailbox
+from gatewayd.upstreams.mailbox import Listening, Mailbox
 from gatewayd.upstreams.service import Caller
 from gatewayd.upstreams.stdio import StdioConnection
 
@@ -238,19 +238,3 @@ class StdioLegacyPeer:
         """The process was the session: once it has ended, what it knew of its client is lost."""
         if self._lease.connection.closed:
             raise SessionLost("the process of the session has ended")
-
-
-class Listening:
-    """What a session's GET stream shows. An `Answer` without a final message."""
-
-    def __init__(self, peer: StdioLegacyPeer, mailbox: Mailbox) -> None:
-        self._peer = peer
-        self._mailbox = mailbox
-
-    async def receive(self) -> Message | None:
-        """See `Answer.receive`; what came while nobody listened comes first."""
-        return await self._mailbox.receive()
-
-    async def aclose(self) -> None:
-        """See `Answer.aclose`."""
-        self._peer.listening = False

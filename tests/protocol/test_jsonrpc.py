@@ -21,9 +21,8 @@ from gatewayd.protocol.jsonrpc import (
     decode_batch,
     encode,
     identifier,
-    is_batch,
 )
-from gatewayd.protocol.jsontext import JsonError
+from gatewayd.protocol.jsontext import JsonError, is_array
 from tests.protocol.json_cases import BAD, NESTED_BAD
 
 MESSAGES: tuple[tuple[bytes, Message], ...] = (
@@ -264,7 +263,7 @@ def test_garbage_raises_the_one_error(data: bytes) -> None:
     [(b"[]", True), (b" \r\n\t[1", True), (b'{"a":[]}', False), (b"", False), (b"\xef\xbb\xbf[]", False)],
 )
 def test_what_begins_an_array_is_treated_as_a_batch(data: bytes, batch: bool) -> None:
-    assert is_batch(data) is batch
+    assert is_array(data) is batch
 
 
 def test_a_batch_is_read_message_by_message_each_to_the_letter() -> None:

@@ -70,9 +70,6 @@ class Upstream:
     def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
         raise NotImplementedError
 
-    async def revisions(self, caller: Caller) -> tuple[str, ...]:
-        raise NotImplementedError
-
     def processes(self) -> Processes:
         return Processes()
 

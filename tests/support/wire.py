@@ -241,14 +241,10 @@ class WireClient:
     async def event(self) -> Json | None:
         """The next message of an event stream; None at its end."""
         while not self._events:
-            part = await self._part()
-            if part is None:
-                self._partial = b""
+            whole = await self._whole()
+            if whole is None:
                 return None
-            assert isinstance(part, bytes), part
-            text = (self._partial + part).replace(b"\r\n", b"\n")
-            whole, separator, self._partial = text.rpartition(b"\n\n")
-            self._events.extend(split_events(whole + separator))
+            self._events.extend(split_events(whole))
         return self._events.popleft()
 
     async def frames(self) -> list[Frame]:
@@ -261,15 +257,22 @@ class WireClient:
     async def frame(self) -> Frame | None:
         """The next event; None at the end of the stream. Not to be mixed with `event`."""
         while not self._frames:
-            part = await self._part()
-            if part is None:
-                self._partial = b""
+            whole = await self._whole()
+            if whole is None:
                 return None
-            assert isinstance(part, bytes), part
-            text = (self._partial + part).replace(b"\r\n", b"\n")
-            whole, separator, self._partial = text.rpartition(b"\n\n")
-            self._frames.extend(split_frames(whole + separator))
+            self._frames.extend(split_frames(whole))
         return self._frames.popleft()
+
+    async def _whole(self) -> bytes | None:
+        """The events that the next piece of the body completes, perhaps none; None at its end."""
+        part = await self._part()
+        if part is None:
+            self._partial = b""
+            return None
+        assert isinstance(part, bytes), part
+        text = (self._partial + part).replace(b"\r\n", b"\n")
+        whole, separator, self._partial = text.rpartition(b"\n\n")
+        return whole + separator
 
     async def closed(self) -> bool:
         """Wait for whatever comes next: whether that is the end of the connection."""

@@ -139,9 +139,6 @@ class Upstream:
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
         raise NotImplementedError
 
-    async def revisions(self, caller: Caller) -> tuple[str, ...]:
-        raise NotImplementedError
-
     def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
         raise NotImplementedError
 

@@ -25,7 +25,6 @@ from gatewayd.upstreams.eras import (
     versions_in,
 )
 from gatewayd.upstreams.http import HttpUpstream
-from gatewayd.upstreams.service import Caller
 from tests.upstreams.origin import Visit, failure, open_upstream, reply, result
 
 BOTH = b'{"supportedVersions":["2026-07-28","2025-11-25"]}'
@@ -33,7 +32,7 @@ BOTH = b'{"supportedVersions":["2026-07-28","2025-11-25"]}'
 
 async def judged(upstream: HttpUpstream) -> str:
     """What is known after asking once."""
-    offered = await upstream.revisions(Caller("x"))
+    offered = await upstream.eras.revisions(upstream._probe)
     assert upstream.eras.known() == ", ".join(offered)
     return "modern" if offered[0] in MODERN else "legacy only"
 

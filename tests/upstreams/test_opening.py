@@ -126,14 +126,14 @@ async def test_a_legacy_verdict_is_dropped_when_the_service_says_that_it_has_no_
         "server/discover": EMPTY,
     }
     async with open_upstream(saying(said)) as (upstream, origin):
-        assert (await upstream.revisions(CALLER))[0] == "2025-11-25"
+        assert (await upstream.eras.revisions(upstream._probe))[0] == "2025-11-25"
         with pytest.raises(WrongEra):
             await upstream.open_legacy(INITIALIZE, CALLER)
         said["server/discover"] = DISCOVERED
-        assert await upstream.revisions(CALLER) == ("2026-07-28",)
+        assert await upstream.eras.revisions(upstream._probe) == ("2026-07-28",)
         with pytest.raises(WrongEra):
             await upstream.open_legacy(INITIALIZE, CALLER)
-        assert await upstream.revisions(CALLER) == ("2026-07-28",)
+        assert await upstream.eras.revisions(upstream._probe) == ("2026-07-28",)
         assert [kind(request) for request in origin.heard].count("server/discover") == 2
 
 

@@ -215,7 +215,9 @@ async def test_silence_on_the_probe_means_sessions() -> None:
 async def test_a_legacy_verdict_is_dropped_when_the_service_says_that_it_has_no_sessions() -> None:
     refused = {"error": {"code": -32022, "message": "no", "data": {"supported": [VERSION]}}}
     async with opened("legacy", canned=refused) as upstream:
-        assert (await upstream.revisions(ALICE))[0] == "2025-11-25"
+        with pytest.raises(WrongEra) as caught:
+            await upstream.request(Request(next(IDS), "tools/list"), VERSION, None, ALICE)
+        assert caught.value.supported[0] == "2025-11-25"
         with pytest.raises(WrongEra):
             await initialize(upstream, ALICE)
         assert upstream.statistics()["eras"] == "not asked yet"

@@ -111,9 +111,6 @@ class Scripted:
     def open(self) -> list[Told]:
         return [told for told in self.told if not told.closed]
 
-    async def revisions(self, caller: Caller) -> tuple[str, ...]:
-        raise NotImplementedError
-
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         raise NotImplementedError
 

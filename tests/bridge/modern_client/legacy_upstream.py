@@ -171,9 +171,6 @@ class Upstream:
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
         raise WrongEra("no modern revision", LEGACY)
 
-    async def revisions(self, caller: Caller) -> tuple[str, ...]:
-        return LEGACY
-
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         await trio.lowlevel.checkpoint()
         await trio.sleep(self.opening)
