@@ -210,4 +210,4 @@ def _log(owned: Owned[LogTable] | None) -> Log:
 
 
 def _route(path: str, table: RouteTable) -> Route:
-    return Route(path, table.services[0], table.auth or (), table.errors, table.sse)
+    return Route(path, table.services, table.auth or (), table.errors, table.sse)

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import attrs
 
+from gatewayd.routes.lock import Pin
 from gatewayd.routes.secret import Secret
+from gatewayd.routes.virtual import Virtual
 
 Sharing = Literal["session", "principal", "shared", "call"]
 """Who shares one session of a service, which over stdio is one process.
@@ -60,7 +62,14 @@ class StdioTarget:
     launch: Launch
 
 
-Target = HttpTarget | StdioTarget
+@attrs.frozen
+class Members:
+    """No server of its own, but those of other services."""
+
+    services: tuple[str, ...]
+
+
+Target = HttpTarget | StdioTarget | Members
 
 
 @attrs.frozen
@@ -98,6 +107,8 @@ class Service:
     """PEM file of the certificate authorities to trust for `https`; None: the system's."""
     per: Sharing = "principal"
     """Over HTTP only `principal` or `call`: how clients without sessions meet a service that has them."""
+    fresh: float = 10.0
+    """Seconds for which its lists are taken for true where it neither says how long nor announces changes."""
 
 
 @attrs.frozen
@@ -127,13 +138,15 @@ class Route:
 
     path: str
     """Exact, as in the request target: no percent-decoding, no normalisation, no trailing-slash games."""
-    service: str
-    """Name of the one service behind this route."""
+    services: tuple[str, ...]
+    """Names of the services behind this route: one, unless it is virtual."""
     auth: tuple[str, ...] = ()
     """Names of strategies, tried in order. Empty: anonymous, because the file says so."""
     errors: ErrorStyle = "jsonrpc"
     sse: bool = False
     """Also serve the HTTP+SSE transport of MCP 2024-11-05 on this path."""
+    virtual: Virtual | None = None
+    """What is made of the services; None: the one service is shown as it is."""
 
 
 @attrs.frozen
@@ -233,6 +246,10 @@ def _frozen_map(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(value))
 
 
+def _frozen_pins(value: Mapping[str, Mapping[str, Pin]]) -> Mapping[str, Mapping[str, Pin]]:
+    return _frozen_map({service: _frozen_map(tools) for service, tools in value.items()})
+
+
 @attrs.frozen
 class Table:
     """The immutable result of compiling a configuration."""
@@ -243,5 +260,9 @@ class Table:
     routes: Mapping[str, Route] = attrs.field(factory=dict[str, Route], converter=_frozen_map)
     """By exact path."""
     strategies: Mapping[str, AuthStrategy] = attrs.field(factory=dict[str, AuthStrategy], converter=_frozen_map)
+    pins: Mapping[str, Mapping[str, Pin]] = attrs.field(
+        factory=dict[str, Mapping[str, Pin]], converter=_frozen_pins
+    )
+    """What the lock file says of tools, by service and by their own name there."""
     digest: str = ""
     """Content hash over everything above, secrets included in hashed form only; equal digest, equal table."""

@@ -42,5 +42,5 @@ async def provision(number: int, table: Table, services: Services, loaded_at: st
 
 def _plan(route: Route, table: Table, ready: Mapping[str, Running], rings: Mapping[str, Keyring]) -> Plan:
     gate = Gate([(name, rings[name]) for name in route.auth])
-    service = table.services[route.service]
-    return Plan(route, ready[route.service].upstream, gate, service.max.request, table.gateway.max.calls)
+    service = table.services[route.services[0]]
+    return Plan(route, ready[route.services[0]].upstream, gate, service.max.request, table.gateway.max.calls)

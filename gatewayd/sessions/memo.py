@@ -13,7 +13,7 @@ import msgspec
 from gatewayd.auth.keychain import Keychain
 from gatewayd.auth.principal import Principal
 from gatewayd.protocol.jsontext import encode_members, members, members_if_any, string, text
-from gatewayd.routes.table import HttpTarget, Service
+from gatewayd.routes.table import HttpTarget, Members, Service, StdioTarget
 
 PURPOSE = "session"
 NONCE = 12
@@ -55,7 +55,13 @@ def new_memo(created: float, version: str, initialize: bytes, upstream: str | No
 
 def target_of(service: Service) -> bytes:
     """The same for a service as long as it is in the same place."""
-    place = service.target.url if isinstance(service.target, HttpTarget) else "\n".join(service.target.launch.command)
+    match service.target:
+        case HttpTarget(url=place):
+            pass
+        case StdioTarget(launch=launch):
+            place = "\n".join(launch.command)
+        case Members():
+            place = ""
     return hashlib.sha256(f"{service.name}\n{place}".encode()).digest()[:8]
 
 

@@ -41,8 +41,8 @@ TABLE = Table(
     Gateway(hosts=("Gateway.Test",), origins=("https://App.test",), max=ClientBounds(calls=5)),
     services={"web": WEB, "other": OTHER},
     routes={
-        "/open": Route("/open", "web"),
-        "/closed": Route("/closed", "other", auth=("staff", "guests")),
+        "/open": Route("/open", ("web",)),
+        "/closed": Route("/closed", ("other",), auth=("staff", "guests")),
     },
     strategies={
         "staff": ApiKeyStrategy("staff", (ApiKey("alice", digest(KEY)),)),
@@ -80,7 +80,7 @@ async def test_each_route_has_its_own_service_gate_and_limits() -> None:
 
 
 async def test_routes_of_one_service_share_it() -> None:
-    table = Table(services={"web": WEB}, routes={path: Route(path, "web") for path in ("/a", "/b")})
+    table = Table(services={"web": WEB}, routes={path: Route(path, ("web",)) for path in ("/a", "/b")})
     async with open_services() as (services, _):
         made = await provision(1, table, services, "now")
         assert made.plans.routes["/a"].upstream is made.plans.routes["/b"].upstream

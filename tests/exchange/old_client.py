@@ -21,7 +21,7 @@ ECHO = wire.call("echo", text="hi")
 
 def sse_table(port: int, gateway: Gateway | None = None) -> Table:
     table = simple_table(port, gateway)
-    routes = {"/mcp": Route("/mcp", "web", sse=True), "/other": Route("/other", "web", sse=True)}
+    routes = {"/mcp": Route("/mcp", ("web",), sse=True), "/other": Route("/other", ("web",), sse=True)}
     return attrs.evolve(table, routes=routes)
 
 

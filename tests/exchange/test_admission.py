@@ -23,7 +23,7 @@ RING = Keyring([ApiKey("alice", digest(KEY))])
 PLANS = Plans(
     Gateway(),
     {
-        path: Plan(Route(path, "web"), Upstream(), gate, 1000, 100)
+        path: Plan(Route(path, ("web",)), Upstream(), gate, 1000, 100)
         for path, gate in {"/mcp": Gate([]), "/closed": Gate([("staff", RING)]), "/a%2Fb": Gate([])}.items()
     },
     frozenset({b"gateway.test", b"fixed.test:8443", b"[2001:db8::1]"}),

@@ -28,7 +28,7 @@ def guarded(port: int) -> Table:
     keys = tuple(ApiKey(name, hashlib.sha256(SECRETS[name].encode()).digest()) for name in NAMES)
     return attrs.evolve(
         simple_table(port, Gateway(session=SessionLife(idle=IDLE, ttl=TTL))),
-        routes={path: Route(path, "web", ("keys",)) for path in ("/mcp", "/other")},
+        routes={path: Route(path, ("web",), ("keys",)) for path in ("/mcp", "/other")},
         strategies={"keys": ApiKeyStrategy("keys", keys)},
     )
 

@@ -70,7 +70,7 @@ class NoReply:
 
 
 def call(era: Era = "modern", ident: Id | None = "c1", errors: ErrorStyle = "jsonrpc") -> Call:
-    plan = Plan(Route("/mcp", "web", errors=errors), Upstream(), Gate([]), 1000, 100)
+    plan = Plan(Route("/mcp", ("web",), errors=errors), Upstream(), Gate([]), 1000, 100)
     made = Call(plan, HEAD, ANONYMOUS, CORRELATION, NoReply(), Node("call", parent=None, now=0.0), 0.0)
     made.rpc_id, made.era, made.version = ident, era, "2026-07-28"
     return made

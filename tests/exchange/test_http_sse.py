@@ -179,7 +179,7 @@ async def test_who_has_no_ticket_is_told_as_much(server: CountingServer, autojum
     keys = tuple(ApiKey(name, hashlib.sha256(key.encode()).digest()) for name, key in KEYS.items())
     table = attrs.evolve(
         sse_table(server.port),
-        routes={path: Route(path, "web", ("keys",), sse=True) for path in ("/mcp", "/other")},
+        routes={path: Route(path, ("web",), ("keys",), sse=True) for path in ("/mcp", "/other")},
         strategies={"keys": ApiKeyStrategy("keys", keys)},
     )
     alice, bob = ({"X-API-Key": key} for key in KEYS.values())

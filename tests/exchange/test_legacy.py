@@ -111,7 +111,7 @@ async def test_a_session_belongs_to_its_principal(server: CountingServer, autoju
     keys = tuple(ApiKey(name, hashlib.sha256(key.encode()).digest()) for name, key in KEYS.items())
     table = attrs.evolve(
         simple_table(server.port),
-        routes={"/mcp": Route("/mcp", "web", ("keys",)), "/other": Route("/other", "web", ("keys",))},
+        routes={"/mcp": Route("/mcp", ("web",), ("keys",)), "/other": Route("/other", ("web",), ("keys",))},
         strategies={"keys": ApiKeyStrategy("keys", keys)},
     )
     alice, bob = ({"X-API-Key": key} for key in KEYS.values())

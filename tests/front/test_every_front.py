@@ -188,7 +188,7 @@ async def test_the_correlation_id_goes_in_and_out(
 def with_keys(port: int) -> Table:
     table = simple_table(port)
     ring = ApiKeyStrategy("keys", (ApiKey("alice", hashlib.sha256(KEY.encode()).digest()),))
-    return attrs.evolve(table, routes={"/mcp": Route("/mcp", "web", ("keys",))}, strategies={"keys": ring})
+    return attrs.evolve(table, routes={"/mcp": Route("/mcp", ("web",), ("keys",))}, strategies={"keys": ring})
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,14 @@ def test_listeners_read_as_urls() -> None:
 
 def test_tables_are_equal_by_content_and_cannot_be_changed() -> None:
     service = Service("web", HttpTarget("http://a/", "http", "a", 80, "/"))
-    routes = {"/mcp": Route("/mcp", "web")}
+    routes = {"/mcp": Route("/mcp", ("web",))}
     table = Table(services={"web": service}, routes=routes)
-    assert table == Table(services={"web": service}, routes={"/mcp": Route("/mcp", "web")})
+    assert table == Table(services={"web": service}, routes={"/mcp": Route("/mcp", ("web",))})
     assert table != Table(services={"web": service})
     routes.clear()
     assert set(table.routes) == {"/mcp"}
     with pytest.raises(TypeError):
-        cast("dict[str, Route]", table.routes)["/x"] = Route("/x", "web")
+        cast("dict[str, Route]", table.routes)["/x"] = Route("/x", ("web",))
 
 
 def test_key_hashes_are_not_shown() -> None:

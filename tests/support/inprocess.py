@@ -102,7 +102,7 @@ class InProcess:
 
     def upstream(self, service: str = "web") -> HttpUpstream:
         """A running service over HTTP."""
-        found = next(plan.upstream for plan in self.exchange.plans.routes.values() if plan.route.service == service)
+        found = next(plan.upstream for plan in self.exchange.plans.routes.values() if plan.route.services == (service,))
         found = unbridged(found)
         assert isinstance(found, HttpUpstream)
         return found
@@ -210,7 +210,7 @@ def simple_table(port: int, gateway: Gateway | None = None, service: Service | N
     return Table(
         gateway=attrs.evolve(base, hosts=(*base.hosts, HOST)),
         services={"web": web},
-        routes={"/mcp": Route("/mcp", "web")},
+        routes={"/mcp": Route("/mcp", ("web",))},
     )
 
 
