@@ -26,6 +26,7 @@ import attrs
 import msgspec
 import trio
 
+from bench import lists
 from bench.load import PAYLOAD, Outcome, Spec
 from tests.support import wire
 from tests.support.gateway import DAEMON, Gateway, http_service, route, running_gateway
@@ -192,6 +193,16 @@ async def memory_row(sides: Sides, sessions: int) -> Row:
     return Row(what, "", f"{each:.1f} KiB", "", "below 40 KiB", each < 40)
 
 
+async def list_rows(times: int, rounds: int) -> list[Row]:
+    """What a route over many services spends on a list that has not changed."""
+    found = await lists.figures(times, rounds)
+    what, budget = f"CPU per list of {lists.SERVICES * lists.TOOLS:,} tools", f"below {lists.BUDGET:g} ms"
+    return [
+        Row(f"{what}, {era}", "", f"{one.cpu:.2f} ms", f"{one.size:.0f} KiB", budget, one.cpu < lists.BUDGET)
+        for era, one in found.items()
+    ]
+
+
 async def cold_start_row(rounds: int) -> Row:
     """From the start of the daemon with the example file to readiness: the best of several."""
     what, budget = "cold start with the example file", "below 1.5 s"
@@ -250,6 +261,7 @@ async def bench(options: argparse.Namespace) -> list[Row]:
                     rows += await calls_rows(sides, era, options.calls, options.rounds)
                     rows.append(await stream_row(sides, era, options.calls, options.rounds))
                 rows.append(await memory_row(sides, options.sessions))
+    rows += await list_rows(options.calls // 50, options.rounds)
     rows.append(await cold_start_row(min(options.rounds, 3)))
     return rows
 

@@ -1,7 +1,8 @@
-"""What is run: upstreams, transports, and the gateway between them and the suite."""
+"""What is run: upstreams, transports, and the gateway with its route between them and the suite."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,9 +21,25 @@ from tests.support.processes import PATIENCE, free_port, running
 Era = Literal["legacy", "modern"]
 Transport = Literal["direct", "http", "stdio"]
 """Towards the upstream; `direct` has no gateway."""
+Route = Literal["transparent", "single", "several"]
+"""To the upstream as it is; to a virtual server made of it alone; to one that is made of it and of others."""
 
 REVISIONS: dict[Era, str] = {"legacy": "2025-11-25", "modern": "2026-07-28"}
+TRANSPORTS: dict[Route, tuple[Transport, ...]] = {
+    "transparent": ("direct", "http", "stdio"),
+    "single": ("http",),
+    "several": ("stdio",),
+}
+"""What is run unless somebody asks for more: to a virtual server all transports are alike."""
+
 FIXTURE = (sys.executable, "-m", "conformance.fixture")
+DEMO = (sys.executable, "-m", "gatewayd", "demo")
+
+KEYS: dict[Route, dict[str, str]] = {"transparent": {}, "single": {}, "several": {"prefix": '""'}}
+"""Of the upstream's service."""
+
+LISTED = b'"test_simple_text"'
+"""The name of a tool that every upstream has."""
 
 
 @attrs.frozen
@@ -51,7 +68,9 @@ CELLS = (
 
 
 @asynccontextmanager
-async def endpoint(cell: Cell, transport: Transport, folder: Path, source: Path | None) -> AsyncIterator[str]:
+async def endpoint(
+    cell: Cell, transport: Transport, folder: Path, source: Path | None, way: Route = "transparent"
+) -> AsyncIterator[str]:
     """The URL for the suite. The processes behind it log into `folder`, which exists, and end with the block.
 
     `source` is where the everything server is, if the cell needs it.
@@ -60,8 +79,8 @@ async def endpoint(cell: Cell, transport: Transport, folder: Path, source: Path 
         command = [*FIXTURE, "--era", cell.upstream]
         if source is not None:
             command = [sys.executable, "-m", everything.__name__, str(source)]
-        async with gateway(stdio_service("upstream", *command), folder) as url:
-            if cell.client == "modern":
+        async with gateway(stdio_service("upstream", *command, **KEYS[way]), folder, way) as url:
+            if cell.client == "modern" or way != "transparent":
                 await warm(url)
             yield url
         return
@@ -69,22 +88,29 @@ async def endpoint(cell: Cell, transport: Transport, folder: Path, source: Path 
         if transport == "direct":
             yield f"http://127.0.0.1:{port}/mcp"
             return
-        async with gateway(http_service("upstream", port), folder) as url:
+        async with gateway(http_service("upstream", port, **KEYS[way]), folder, way) as url:
+            if way != "transparent":
+                await warm(url)
             yield url
 
 
 async def warm(url: str) -> None:
-    """Make a call for a client that can be asked.
+    """Ask for a client that can be asked, until the tools of the upstream are listed.
 
-    The suite gives the first such call 600 ms to be answered. If the upstream is legacy it has a process of its own,
-    for capabilities are told but once, and Python takes longer than that to start one.
+    The suite gives the first call of such a client 600 ms to be answered. If the upstream is legacy it has a process of
+    its own, for capabilities are told but once, and Python takes longer than that to start one. And a virtual server
+    lists what is there.
     """
     address = urlsplit(url)
     assert address.hostname is not None
     assert address.port is not None
     with trio.fail_after(PATIENCE):
         async with wire.connect((address.hostname, address.port)) as client:
-            await client.ask(wire.modern("tools/list", capabilities={"elicitation": {}}))
+            listing = wire.modern("tools/list", capabilities={"elicitation": {}})
+            reply = await client.ask(listing)
+            while LISTED not in reply.body:
+                await trio.sleep(0.1)
+                reply = await client.ask(listing)
 
 
 @asynccontextmanager
@@ -115,8 +141,22 @@ async def _listens(port: int, process: trio.Process) -> None:
 
 
 @asynccontextmanager
-async def gateway(service: str, folder: Path) -> AsyncIterator[str]:
+async def gateway(service: str, folder: Path, way: Route = "transparent") -> AsyncIterator[str]:
     """A gateway with that service, called `upstream`: the URL of its route."""
-    text = '[log]\nlevel = "debug"\n\n' + service + route("/mcp", "upstream")
+    text = '[log]\nlevel = "debug"\n\n' + service + routed(way)
     async with running_gateway(text, folder) as running_one:
         yield running_one.url()
+
+
+def routed(way: Route) -> str:
+    """TOML of the route, and of the services that share it. The tools and prompts of the upstream keep their names."""
+    match way:
+        case "transparent":
+            return route("/mcp", "upstream")
+        case "single":
+            return route("/mcp", "upstream", conflicts='"prefix"')
+        case "several":
+            others = ("before", "after")
+            services = json.dumps([others[0], "upstream", others[1]])
+            demos = "".join(stdio_service(other, *DEMO, per='"shared"') for other in others)
+            return demos + route("/mcp", "upstream", services=services)

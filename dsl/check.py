@@ -12,6 +12,7 @@ from gatewayd.dsl import literals, terms
 from gatewayd.dsl.check_gateway import GATEWAY_RULES
 from gatewayd.dsl.check_routes import ROUTE_RULES
 from gatewayd.dsl.check_services import SERVICE_RULES
+from gatewayd.dsl.check_virtual import VIRTUAL_RULES
 from gatewayd.dsl.diagnostics import Code, Finding, quote
 from gatewayd.dsl.masking import clear_secrets
 from gatewayd.dsl.model import TABLES
@@ -42,7 +43,7 @@ def names(world: World) -> Iterator[Finding]:
 
 def ranges(world: World) -> Iterator[Finding]:
     """Numbers are within what the model says of their keys."""
-    for owned in (world.gateway, *world.services.values()):
+    for owned in (world.gateway, *world.services.values(), *world.routes.values()):
         if owned is not None:
             yield from _ranges(owned, owned.table, ())
 
@@ -99,4 +100,5 @@ _RULES: tuple[Callable[[World], Iterator[Finding]], ...] = (
     unused,
     *GATEWAY_RULES,
     *ROUTE_RULES,
+    *VIRTUAL_RULES,
 )

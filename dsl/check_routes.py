@@ -57,7 +57,7 @@ def _better(path: str) -> str | None:
 
 
 def services(world: World) -> Iterator[Finding]:
-    """A route leads to exactly one service that exists."""
+    """A route leads to services that exist."""
     for route in world.routes.values():
         names = route.table.services
         if not names and route.sound("services"):
@@ -65,9 +65,7 @@ def services(world: World) -> Iterator[Finding]:
                 yield Finding(Code.MISSING_KEY, "a route needs a service", route.value("services"))
             else:
                 yield Finding(Code.MISSING_KEY, "`services` is missing", route.place, 'add `services = ["NAME"]`')
-        if len(names) > 1:
-            message = "several services behind one route (aggregation) are not part of this release"
-            yield Finding(Code.AGGREGATION, message, route.value("services"), "give each service a route of its own")
+        yield from _repeated(route, "services", names, "service")
         yield from _unknown(world, route, "services", names, "service")
 
 
@@ -78,12 +76,16 @@ def strategies(world: World) -> Iterator[Finding]:
             hint = 'add `auth = ["STRATEGY"]`, or `auth = "anonymous"` to let everybody in'
             yield Finding(Code.NO_AUTH, f"the route {quote(path)} does not say who may come in", route.place, hint)
         names = route.table.auth or ()
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                also = ((route.value("auth", names.index(name)), "first here"),)
-                message = f"the strategy {quote(name)} is listed twice"
-                yield Finding(Code.REPEATED_NAME, message, route.value("auth", index), "keep one of them", also)
+        yield from _repeated(route, "auth", names, "strategy")
         yield from _unknown(world, route, "auth", names, "strategy")
+
+
+def _repeated(route: Owned[RouteTable], key: str, names: tuple[str, ...], what: str) -> Iterator[Finding]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            also = ((route.value(key, names.index(name)), "first here"),)
+            message = f"the {what} {quote(name)} is listed twice"
+            yield Finding(Code.REPEATED_NAME, message, route.value(key, index), "keep one of them", also)
 
 
 def _unknown(world: World, route: Owned[RouteTable], key: str, names: tuple[str, ...], what: str) -> Iterator[Finding]:

@@ -48,9 +48,9 @@ def idle_keys(name: str, service: Service, environ: Environ) -> Iterator[Finding
 def sharing(name: str, service: Service, environ: Environ) -> Iterator[Finding]:
     """A server over HTTP has no processes to share: its clients have sessions of their own, or it has none."""
     per = service.table.per
-    if service.written("url") and per in ("session", "shared"):
-        message = f'`per = "{per}"` belongs to a service without `url`: it says who shares a process'
-        hint = 'take it out, or write "principal" or "call": how clients without sessions meet a service that has them'
+    if service.written("url") and per == "shared":
+        message = '`per = "shared"` belongs to a service without `url`: it says who shares a process'
+        hint = 'take it out, or write "principal", "call" or "session": who shares a session with the server'
         yield Finding(Code.NOT_HERE, message, service.value("per"), hint)
 
 

@@ -15,11 +15,13 @@ from gatewayd.dsl.diagnostics import Diagnostic, Fault, Finding, Place
 from gatewayd.dsl.dump import digest
 from gatewayd.dsl.keyfile import Ring, read_ring
 from gatewayd.dsl.load import Loaded, load, unreadable
+from gatewayd.dsl.lockfile import Lock, lock_path, read_lock
 from gatewayd.dsl.masking import Masks, masks_of, masks_of_text, show
 from gatewayd.dsl.model import LogTable, RouteTable, ServiceTable
 from gatewayd.dsl.model_gateway import GatewayTable
 from gatewayd.dsl.source import Source, Span
 from gatewayd.dsl.terms import SecretRef
+from gatewayd.dsl.virtual import virtual
 from gatewayd.dsl.world import Owned, World, build
 from gatewayd.routes.secret import Secret
 from gatewayd.routes.table import (
@@ -51,6 +53,8 @@ class Outcome:
     """None exactly when one of the diagnostics is an error."""
     diagnostics: tuple[Diagnostic, ...]
     """Sorted by file (in the order of reading) and position."""
+    lock: Path | None = None
+    """Where the tool lock is or would be; None where the configuration cannot be read."""
 
 
 def compile_file(path: Path, *, environ: Mapping[str, str]) -> Outcome:
@@ -75,12 +79,13 @@ def _compile(source: Source, environ: Mapping[str, str]) -> Outcome:
     world, findings = build(loaded)
     findings = [*loaded.findings, *findings, *check(world, environ)]
     rings = {name: read_ring(strategy) for name, strategy in world.auth.items()}
-    builder = _Builder(world, environ, rings)
+    lock = read_lock(world)
+    builder = _Builder(world, environ, rings, lock)
     table = builder.table()
-    findings += builder.findings
+    findings += [*lock.findings, *builder.findings]
     diagnostics = _shown(loaded, rings, findings)
     broken = any(diagnostic.severity == "error" for diagnostic in diagnostics)
-    return Outcome(None if broken else table, diagnostics)
+    return Outcome(None if broken else table, diagnostics, lock_path(world))
 
 
 def _shown(loaded: Loaded, rings: Mapping[str, Ring], findings: list[Finding]) -> tuple[Diagnostic, ...]:
@@ -110,10 +115,11 @@ def _shown(loaded: Loaded, rings: Mapping[str, Ring], findings: list[Finding]) -
 class _Builder:
     """Model -> table; what secrets turn out to be missing is found on the way."""
 
-    def __init__(self, world: World, environ: Mapping[str, str], rings: Mapping[str, Ring]) -> None:
+    def __init__(self, world: World, environ: Mapping[str, str], rings: Mapping[str, Ring], lock: Lock) -> None:
         self.world = world
         self.environ = environ
         self.rings = rings
+        self.lock = lock
         self.findings: list[Finding] = []
 
     def table(self) -> Table:
@@ -122,8 +128,9 @@ class _Builder:
             Gateway() if world.gateway is None else _gateway(world.gateway, self.session(world.gateway)),
             _log(world.log),
             {name: self.service(name, owned) for name, owned in world.services.items()},
-            {path: _route(path, owned.table) for path, owned in world.routes.items() if owned.table.services},
+            {path: self.route(path, owned) for path, owned in world.routes.items() if owned.table.services},
             {name: ApiKeyStrategy(name, ring.keys) for name, ring in self.rings.items()},
+            self.lock.pins(),
         )
         return attrs.evolve(table, digest=digest(table))
 
@@ -139,7 +146,13 @@ class _Builder:
             bearer,
             trust,
             table.per or "principal",
+            table.fresh,
         )
+
+    def route(self, path: str, owned: Owned[RouteTable]) -> Route:
+        table = owned.table
+        made = virtual(owned, self.world.services)
+        return Route(path, table.services, table.auth or (), table.errors, table.sse, made)
 
     def target(self, owned: Owned[ServiceTable]) -> Target:
         table = owned.table
@@ -207,7 +220,3 @@ def _gateway(owned: Owned[GatewayTable], session: SessionLife) -> Gateway:
 
 def _log(owned: Owned[LogTable] | None) -> Log:
     return Log(owned.table.level, owned.table.format) if owned is not None else Log()
-
-
-def _route(path: str, table: RouteTable) -> Route:
-    return Route(path, table.services, table.auth or (), table.errors, table.sse)

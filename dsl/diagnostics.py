@@ -19,7 +19,10 @@ Severity = Literal["error", "warning"]
 
 @unique
 class Code(StrEnum):
-    """Stable names of the faults; docs/reference/diagnostics.md explains each. `GW9xx` are warnings."""
+    """Stable names of the faults; docs/reference/diagnostics.md explains each. `GW9xx` are warnings.
+
+    `GW152` was a fault once and is not used again.
+    """
 
     SYNTAX = "GW101"
     UNREADABLE = "GW102"
@@ -52,19 +55,24 @@ class Code(StrEnum):
     NO_TARGET = "GW141"
     COMMAND = "GW142"
     NOT_HERE = "GW143"
+    UNUSABLE_NAME = "GW144"
+    SAME_NAME = "GW145"
 
     UNKNOWN_NAME = "GW151"
-    AGGREGATION = "GW152"
     NO_AUTH = "GW153"
     PUBLIC = "GW154"
     ROUTE_PATH = "GW155"
     NO_ROUTES = "GW156"
     REPEATED_NAME = "GW157"
+    PREFIX = "GW158"
+    SAME_PREFIX = "GW159"
 
     ADDRESS_CLASH = "GW161"
 
     KEY_HASH = "GW171"
     SAME_KEY = "GW172"
+    LOCK_VERSION = "GW173"
+    PIN_HASH = "GW174"
 
     CLEAR_SECRET = "GW901"  # noqa: S105 - a code, no password
     UNUSED_SERVICE = "GW902"
@@ -75,6 +83,10 @@ class Code(StrEnum):
     OPEN_ADMIN = "GW907"
     PLAIN_CREDENTIAL = "GW908"
     NO_HOSTS = "GW909"
+    NEVER_MATCHES = "GW910"
+    SHOWS_NOTHING = "GW911"
+    SHOWN_AND_HIDDEN = "GW912"
+    NO_LOCK = "GW913"
 
     @property
     def severity(self) -> Severity:

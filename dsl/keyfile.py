@@ -37,7 +37,7 @@ def read_ring(owner: Owned[AuthTable]) -> Ring:
     """Read the key file that a strategy names. Never raises."""
     name, place = owner.table.file, owner.value("file")
     path = owner.document.source.path.parent / name
-    if not path.exists():
+    if not disk.exists(path):
         message = f"the key file {quote(name)} does not exist"
         return Ring((), (Finding(Code.FILE_MISSING, message, place, f"gatewayd keys add ID --file {path}"),))
     try:

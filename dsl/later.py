@@ -11,7 +11,7 @@ LATER_KEYS: Mapping[type, frozenset[str]] = {
     Config: frozenset({"audit", "roles", "limits", "breakers", "masks", "policies"}),
     GatewayTable: frozenset({"workers", "state"}),
     ServiceTable: frozenset({"issuer", "breaker", "retry", "balance", "health", "targets"}),
-    RouteTable: frozenset({"limits", "masks", "policies", "tools"}),
+    RouteTable: frozenset({"limits", "masks", "policies"}),
     KeyEntry: frozenset({"role", "roles"}),
     AuthTable: frozenset({"issuer", "audience", "claims"}),
 }

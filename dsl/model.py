@@ -21,7 +21,18 @@ from gatewayd.dsl.model_gateway import (
     Listener,
     ListenTls,
 )
-from gatewayd.dsl.terms import AuthNames, Command, Duration, EnvValue, KeyHash, SecretRef, Size, about
+from gatewayd.dsl.model_lock import LockEntry, LockFile, LockService
+from gatewayd.dsl.model_virtual import (
+    PromptOverride,
+    PromptShape,
+    ResourceAnnotations,
+    ResourceOverride,
+    ResourceShape,
+    ToolAnnotations,
+    ToolOverride,
+    ToolShape,
+)
+from gatewayd.dsl.terms import AuthNames, Command, Duration, EnvValue, KeyHash, Prefix, SecretRef, Size, about
 
 
 @attrs.frozen
@@ -122,7 +133,8 @@ class ServiceTable:
             'each principal its own, or everybody shares one. Default: `"principal"`. It is also how a client without '
             'sessions meets a service that has sessions, over HTTP too: `"principal"` is one session for each '
             'principal, `"call"` one for each call (and for each session of an older client). '
-            "With `url` only these two.",
+            'With `url` there is no `"shared"`, and `"session"` is for routes with several services: there each client '
+            "session has its own session with the server.",
             '"principal"',
         ),
     )
@@ -148,14 +160,49 @@ class ServiceTable:
             '"internal-ca.pem"',
         ),
     )
+    prefix: Prefix | None = attrs.field(
+        default=None,
+        metadata=about(
+            "What stands, with `__`, before the names of its tools and prompts in routes with several services; "
+            '`false` or `""` for nothing. Default: the name of the service.',
+            '"gh"',
+        ),
+    )
+    fresh: Duration = attrs.field(
+        default=Duration(10.0),
+        metadata=about(
+            "How long its lists are taken for true where it neither says how long nor announces changes.",
+            '"10s"',
+            0,
+            86400,
+        ),
+    )
+    tools: ToolShape = attrs.field(
+        default=ToolShape(), metadata=about("Which of its tools are shown, and how.", '{ hide = ["delete_*"] }')
+    )
+    prompts: PromptShape = attrs.field(
+        default=PromptShape(), metadata=about("Which of its prompts are shown, and how.", '{ only = ["review_*"] }')
+    )
+    resources: ResourceShape = attrs.field(
+        default=ResourceShape(), metadata=about("Which of its resources are shown, and how.", '{ hide = ["*.key"] }')
+    )
 
 
 @attrs.frozen
 class RouteTable:
-    """A URL path on the gateway and what serves it. The path is matched exactly, as the request has it."""
+    """A URL path on the gateway and what serves it. The path is matched exactly, as the request has it.
+
+    Several services behind one route are one server to its clients: a virtual server, with the tools, prompts and
+    resources of all of them. So is one service where the route says what of it is shown.
+    """
 
     services: tuple[str, ...] = attrs.field(
-        default=(), metadata=about("The service behind this route: one name.", '["files"]', required=True)
+        default=(),
+        metadata=about(
+            "The services behind this route, by name. Of several, names of tools and prompts get prefixes.",
+            '["files", "github"]',
+            required=True,
+        ),
     )
     auth: AuthNames | None = attrs.field(
         default=None,
@@ -183,6 +230,39 @@ class RouteTable:
         metadata=about(
             "Serve the HTTP+SSE transport of 2024-11-05 on this path, too, for clients that know no other.", "false"
         ),
+    )
+    tools: ToolShape = attrs.field(
+        default=ToolShape(),
+        metadata=about("Which tools are shown, and how.", '{ only = ["github__*", "files__read"] }'),
+    )
+    prompts: PromptShape = attrs.field(
+        default=PromptShape(), metadata=about("Which prompts are shown, and how.", '{ hide = ["*__draft_*"] }')
+    )
+    resources: ResourceShape = attrs.field(
+        default=ResourceShape(), metadata=about("Which resources are shown, and how.", '{ hide = ["*.key"] }')
+    )
+    conflicts: Literal["prefix", "first", "error"] = attrs.field(
+        default="prefix",
+        metadata=about(
+            "What becomes of a second thing with a name that is taken: it gets the name of its service as a prefix, "
+            "it is left out, or both are.",
+            '"prefix"',
+        ),
+    )
+    lock: Literal["off", "warn", "enforce"] = attrs.field(
+        default="off",
+        metadata=about(
+            "Whether tools that are not as the lock file has them are served, served and reported, or withheld.",
+            '"enforce"',
+        ),
+    )
+    discovery: Literal["list", "search"] = attrs.field(
+        default="list",
+        metadata=about("Clients get a list of all tools, or two tools: one that searches, one that calls.", '"list"'),
+    )
+    patience: Duration = attrs.field(
+        default=Duration(3.0),
+        metadata=about("How long a list waits for a service that has not been late before.", '"3s"', 0, 60),
     )
 
 
@@ -249,9 +329,20 @@ TABLES: tuple[type[attrs.AttrsInstance], ...] = (
     ServiceMax,
     ServiceAuth,
     RouteTable,
+    ToolShape,
+    ToolOverride,
+    ToolAnnotations,
+    PromptShape,
+    PromptOverride,
+    ResourceShape,
+    ResourceOverride,
+    ResourceAnnotations,
     AuthTable,
     KeyFile,
     KeyEntry,
+    LockFile,
+    LockService,
+    LockEntry,
 )
 for _table in TABLES:
     attrs.resolve_types(_table)

@@ -165,6 +165,12 @@ class GatewayTable:
         default=Duration(15.0),
         metadata=about("Silence on a stream after which a comment line is sent.", '"15s"', 0.001, 3600),
     )
+    lock_file: str | None = attrs.field(
+        default=None,
+        metadata=about(
+            "The tool lock, as `gatewayd lock` writes it. Default: `tools.lock` beside the main file.", '"tools.lock"'
+        ),
+    )
     timeouts: GatewayTimeouts = attrs.field(
         default=GatewayTimeouts(), metadata=about("Patience with clients.", '{ head = "10s", body = "10s" }')
     )

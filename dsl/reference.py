@@ -9,7 +9,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 import attrs
 
-from gatewayd.dsl import literals, model, model_gateway, terms
+from gatewayd.dsl import literals, model, model_gateway, model_lock, model_virtual, terms
 from gatewayd.dsl.addresses import Address, Url
 from gatewayd.dsl.suggest import one_of
 
@@ -46,10 +46,23 @@ _SECTIONS: tuple[tuple[str, type[attrs.AttrsInstance]], ...] = (
     ("`max` of a service", model.ServiceMax),
     ("`auth` of a service", model.ServiceAuth),
     ('`[routes."/path"]`', model.RouteTable),
+    ("`tools` of a service or route", model_virtual.ToolShape),
+    ("`tools.override.NAME`", model_virtual.ToolOverride),
+    ("`annotations` of a tool", model_virtual.ToolAnnotations),
+    ("`prompts` of a service or route", model_virtual.PromptShape),
+    ("`prompts.override.NAME`", model_virtual.PromptOverride),
+    ("`resources` of a service or route", model_virtual.ResourceShape),
+    ("`resources.override.URI`", model_virtual.ResourceOverride),
+    ("`annotations` of a resource", model_virtual.ResourceAnnotations),
     ("`[auth.NAME]`", model.AuthTable),
     ("Key files", model.KeyFile),
     ("`[keys.ID]` of a key file", model.KeyEntry),
+    ("Lock file", model_lock.LockFile),
+    ("`[services.NAME]` of the lock file", model_lock.LockService),
+    ("`[services.NAME.tools.TOOL]` of the lock file", model_lock.LockEntry),
 )
+_OTHER_FILES = (model.KeyFile, model.KeyEntry, model_lock.LockFile, model_lock.LockService, model_lock.LockEntry)
+"""Tables of files that are not the configuration."""
 
 _SECRET: Schema = {
     "anyOf": [
@@ -77,7 +90,13 @@ _TERMS: Mapping[Any, tuple[str, Schema]] = {
     terms.Command: ("array of strings", {**_STRINGS, "minItems": 1}),
     terms.TrustedHost: ("string", _STRING),
     terms.Origin: ("string", _STRING),
+    terms.ToolName: ("string", {"type": "string", "pattern": "^[A-Za-z0-9_./-]{1,128}$"}),
+    terms.ResourceName: ("URI", {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:[^ ]+$"}),
+    terms.Prefix | None: ("string, or `false`", {"anyOf": [{"type": "string"}, {"const": False}]}),
+    terms.Priority: ("number", {"type": "number", "minimum": 0, "maximum": 1}),
     terms.KeyHash: ("string", {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
+    terms.PinHash: ("string", {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}),
+    terms.Text: ("string", {"type": "string"}),
     terms.SecretRef: ("secret", _SECRET),
     Mapping[str, terms.EnvValue]: (
         "table of strings and secrets",
@@ -128,7 +147,7 @@ def _section(title: str, table: type[attrs.AttrsInstance]) -> Iterator[str]:
 
 def schema() -> Schema:
     """A JSON Schema (2020-12) of the configuration file."""
-    definitions = {table.__name__: _object(table) for _, table in _SECTIONS if table.__name__[:3] != "Key"}
+    definitions = {table.__name__: _object(table) for _, table in _SECTIONS if table not in _OTHER_FILES}
     root = definitions.pop("Config")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

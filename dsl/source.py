@@ -118,6 +118,11 @@ def identity(path: Path) -> str:
     return os.path.realpath(path)
 
 
+def exists(path: Path) -> bool:
+    """Is there anything of this name? What cannot be a name is none."""
+    return os.path.exists(path)
+
+
 def fault_of_file(path: Path) -> str | None:
     """Why this file cannot be read, or None."""
     try:

@@ -247,6 +247,10 @@ _HOOKS: tuple[tuple[Any, Callable[[Any, Any], Any]], ...] = (
     (terms.EnvValue, values.env_value),
     (terms.AuthNames | None, values.auth_names),
     (terms.Command | None, values.command),
+    (terms.Prefix | None, values.prefix),
+    (terms.ToolName, values.tool_name),
+    (terms.ResourceName, values.resource_name),
+    (terms.Priority, values.priority),
     (Url | None, values.url),
     (Address, values.address),
     (Address | None, values.admin),
@@ -254,6 +258,8 @@ _HOOKS: tuple[tuple[Any, Callable[[Any, Any], Any]], ...] = (
     (model.ServiceAuth | None, _service_auth),
     (model.AuthTable, _auth_table),
     (terms.KeyHash, values.key_hash),
+    (terms.PinHash, values.pin_hash),
+    (terms.Text, values.text),
     (datetime, values.moment),
 )
 

@@ -18,9 +18,21 @@ TrustedHost = NewType("TrustedHost", str)
 Origin = NewType("Origin", str)
 AuthNames = NewType("AuthNames", tuple[str, ...])
 """Strategy names; empty where the file says `"anonymous"`."""
+Prefix = NewType("Prefix", str)
+"""What stands before names; empty where the file says `false`."""
+ToolName = NewType("ToolName", str)
+"""A name for tools and prompts that every client can use."""
+ResourceName = NewType("ResourceName", str)
+"""A URI or URI template."""
+Priority = NewType("Priority", float)
+"""0 to 1."""
 
 KeyHash = NewType("KeyHash", bytes)
 """SHA-256 of a client key."""
+PinHash = NewType("PinHash", str)
+"""SHA-256 of a part of a tool, in hexadecimal digits."""
+Text = NewType("Text", str)
+"""Any text at all, nothing included."""
 
 SecretKind = Literal["env", "file", "credential", "clear"]
 

@@ -21,9 +21,15 @@ from gatewayd.dsl.terms import (
     EnvValue,
     KeyHash,
     Origin,
+    PinHash,
+    Prefix,
+    Priority,
+    ResourceName,
     SecretKind,
     SecretRef,
     Size,
+    Text,
+    ToolName,
     TrustedHost,
 )
 
@@ -36,6 +42,8 @@ _TYPES: dict[type[object], str] = {
     list: "an array",
 }
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")  # MCP 2025-11-25, and `/` of SEP-986
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_.@:-]{1,255}")
 _REFERENCE_FORMS = '`{ env = "NAME" }`, `{ file = "path" }` or `{ credential = "name" }`'
 
@@ -208,6 +216,44 @@ def secret(raw: object, _: object = None) -> SecretRef:
     return SecretRef(kind, name)
 
 
+def prefix(raw: object, _: object = None) -> Prefix:
+    """A string that may be empty, or `false`, which means the same."""
+    if raw is False or raw == "":
+        return Prefix("")
+    if raw is True or not isinstance(raw, str):
+        raise wrong_type("a string or `false`", raw, 'write a prefix such as "github", or `false` for none')
+    return Prefix(string(raw))
+
+
+def tool_name(raw: object, _: object = None) -> ToolName:
+    """What a tool or prompt may be called."""
+    name = string(raw)
+    if not _TOOL_NAME.fullmatch(name):
+        fixed = re.sub(r"[^A-Za-z0-9_./-]+", "_", name)
+        hint = f"did you mean `{fixed}`?" if _TOOL_NAME.fullmatch(fixed) and fixed.strip("_") else None
+        message = f"clients cannot use the name {quote(name)}: letters, digits and `_-./`, at most 128"
+        raise Fault(Code.UNUSABLE_NAME, message, hint)
+    return ToolName(name)
+
+
+def resource_name(raw: object, _: object = None) -> ResourceName:
+    """A URI or URI template."""
+    name = string(raw)
+    if not _URI.fullmatch(name):
+        message = f"clients cannot use {quote(name)}: a resource has a URI"
+        raise Fault(Code.UNUSABLE_NAME, message, "begin with a scheme, such as `docs:`; no blanks")
+    return ResourceName(name)
+
+
+def priority(raw: object, _: object = None) -> Priority:
+    """A number from 0 to 1."""
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise wrong_type("a number", raw)
+    if not 0 <= raw <= 1:
+        raise Fault(Code.RANGE, f"{quote(raw)} is out of range: expected 0 to 1")
+    return Priority(float(raw))
+
+
 def key_hash(raw: object, _: object = None) -> KeyHash:
     """`"sha256:<64 hexadecimal digits>"`."""
     if not isinstance(raw, str):
@@ -216,6 +262,25 @@ def key_hash(raw: object, _: object = None) -> KeyHash:
         hint = "was the key itself put here? `gatewayd keys add ID --stdin` takes it and writes the hash"
         raise Fault(Code.KEY_HASH, "expected `sha256:` and 64 hexadecimal digits in lower case", hint)
     return KeyHash(bytes.fromhex(raw.removeprefix("sha256:")))
+
+
+def pin_hash(raw: object, _: object = None) -> PinHash:
+    """`"sha256:<64 hexadecimal digits>"`."""
+    if not isinstance(raw, str):
+        raise wrong_type("a string", raw)
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", raw):
+        raise Fault(Code.PIN_HASH, "expected `sha256:` and 64 hexadecimal digits in lower case", _RELOCK)
+    return PinHash(raw.removeprefix("sha256:"))
+
+
+_RELOCK = "nobody writes this file by hand: move it away, and `gatewayd lock` makes a new one"
+
+
+def text(raw: object, _: object = None) -> Text:
+    """A string of any kind."""
+    if not isinstance(raw, str):
+        raise wrong_type("a string", raw)
+    return Text(raw)
 
 
 def moment(raw: object, _: object = None) -> datetime:

@@ -11,7 +11,7 @@ import msgspec
 
 Definition = Mapping[str, object]
 """A tool as its server lists it, decoded."""
-_NOTHING: Mapping[str, "Pin"] = MappingProxyType({})
+_NOTHING: Mapping[str, Pin] = MappingProxyType({})
 
 
 @attrs.frozen

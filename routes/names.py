@@ -13,8 +13,10 @@ from typing import Final
 SEPARATOR: Final = "__"
 LONGEST: Final = 64
 """Characters of a name with a prefix."""
+LONGEST_PREFIX: Final = 32
+"""Characters of a prefix: names that are shortened still have all of it, and something after it."""
 
-_SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,%d}" % LONGEST)
+_SAFE: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _MARK: Final = 8
 """Hexadecimal digits that tell shortened names apart."""
@@ -43,6 +45,8 @@ def prefix_fault(prefix: str) -> str | None:
     """
     if not _PREFIX.fullmatch(prefix):
         return "a prefix has letters, digits, `_` and `-`, and begins with a letter or digit"
+    if len(prefix) > LONGEST_PREFIX:
+        return f"a prefix has at most {LONGEST_PREFIX} characters"
     if SEPARATOR in prefix or prefix.endswith("_"):
         return "a prefix has no `__` in it and no `_` at its end: `__` is what ends it"
     return None

@@ -11,6 +11,8 @@ import attrs
 from gatewayd.routes.globs import any_matches
 
 ShapedKind = Literal["tools", "prompts", "resources"]
+Annotation = bool | str | float | tuple[str, ...]
+"""Value of an annotation; a tuple is an array in JSON."""
 
 
 def _frozen_names(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -23,7 +25,7 @@ class Override:
 
     title: str | None = None
     description: str | None = None
-    annotations: tuple[tuple[str, bool | str], ...] = ()
+    annotations: tuple[tuple[str, Annotation], ...] = ()
     """Name and value; what is not named here stays as the server has it."""
 
 

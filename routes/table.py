@@ -106,7 +106,8 @@ class Service:
     trust: str | None = None
     """PEM file of the certificate authorities to trust for `https`; None: the system's."""
     per: Sharing = "principal"
-    """Over HTTP only `principal` or `call`: how clients without sessions meet a service that has them."""
+    """Over HTTP never `shared`: how clients without sessions meet a service that has them, and, in a virtual server,
+    whose sessions the server sees."""
     fresh: float = 10.0
     """Seconds for which its lists are taken for true where it neither says how long nor announces changes."""
 
@@ -260,9 +261,7 @@ class Table:
     routes: Mapping[str, Route] = attrs.field(factory=dict[str, Route], converter=_frozen_map)
     """By exact path."""
     strategies: Mapping[str, AuthStrategy] = attrs.field(factory=dict[str, AuthStrategy], converter=_frozen_map)
-    pins: Mapping[str, Mapping[str, Pin]] = attrs.field(
-        factory=dict[str, Mapping[str, Pin]], converter=_frozen_pins
-    )
+    pins: Mapping[str, Mapping[str, Pin]] = attrs.field(factory=dict[str, Mapping[str, Pin]], converter=_frozen_pins)
     """What the lock file says of tools, by service and by their own name there."""
     digest: str = ""
     """Content hash over everything above, secrets included in hashed form only; equal digest, equal table."""

@@ -24,7 +24,7 @@ class Member:
     service: str
     prefix: str = ""
     """Before the names of its tools and prompts; empty: they stay as they are."""
-    shapes: Shapes = Shapes()
+    shapes: Shapes = attrs.field(default=Shapes())
     """The service's own; names are those that the service uses."""
 
 
@@ -34,7 +34,7 @@ class Virtual:
 
     members: tuple[Member, ...]
     """In the order of the configuration, which is the order of its lists."""
-    shapes: Shapes = Shapes()
+    shapes: Shapes = attrs.field(default=Shapes())
     """The route's; names are those that clients would see without it."""
     conflicts: Conflicts = "prefix"
     lock: LockMode = "off"

@@ -25,7 +25,7 @@ PATHS = {
     "/healthz": "200 while the gateway turns",
     "/readyz": "200 while new calls are welcome, or 503 and the reason",
     "/metrics": "counters for Prometheus",
-    "/services": "the upstream services and how they do",
+    "/services": "the upstream services and how they do, and the routes over several of them",
     "/api/v1/tree": "the live nursery tree",
 }
 
@@ -55,7 +55,7 @@ def build_app(view: View, hosts: Collection[str] | None = None) -> ASGIApp:
         "/healthz": lambda: PlainTextResponse("ok\n"),
         "/readyz": lambda: _ready(view),
         "/metrics": lambda: Response(view.metrics(), headers={"content-type": CONTENT_TYPE}),
-        "/services": lambda: _json({"services": view.services(), "table": view.table()}),
+        "/services": lambda: _json({"services": view.services(), "routes": view.routes(), "table": view.table()}),
         "/api/v1/tree": lambda: _json(view.tree()),
     }
     app = Starlette(

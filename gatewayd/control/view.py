@@ -17,6 +17,10 @@ class View(Protocol):
         """One entry for each service of the table: name, where it is, how it does. Fit for JSON."""
         ...
 
+    def routes(self) -> Sequence[Mapping[str, object]]:
+        """One entry for each route over several services: its members, what is listed, and what is kept back."""
+        ...
+
     def tree(self) -> Mapping[str, object]:
         """`Node.snapshot` of the root."""
         ...

@@ -9,8 +9,10 @@ import attrs
 from gatewayd.auth.gate import Gate
 from gatewayd.auth.keyring import Keyring
 from gatewayd.daemon.services import Running, Services
+from gatewayd.daemon.virtuals import Prepared, VirtualServers
 from gatewayd.exchange.plan import Plan, Plans
 from gatewayd.routes.table import Route, Table
+from gatewayd.upstreams.service import Upstream
 
 
 @attrs.frozen(eq=False)
@@ -21,15 +23,28 @@ class Generation:
     table: Table
     plans: Plans
     services: dict[str, Running]
+    virtuals: dict[str, Prepared]
+    """By path."""
     loaded_at: str
     """Wall-clock time, for people."""
 
 
-async def provision(number: int, table: Table, services: Services, loaded_at: str) -> Generation:
+async def provision(
+    number: int, table: Table, services: Services, virtuals: VirtualServers, loaded_at: str
+) -> Generation:
     """Open what a table needs beside what runs already. Cancelled, it leaves the running services as they are."""
     ready = await services.provision(table.services)
+    try:
+        made = await virtuals.prepare(table, ready)
+    except BaseException:
+        services.discard(ready)
+        raise
     rings = {name: Keyring(strategy.keys) for name, strategy in table.strategies.items()}
-    routes = {path: _plan(route, table, ready, rings) for path, route in table.routes.items()}
+    upstreams: Mapping[str, Upstream] = {path: prepared.server for path, prepared in made.items()}
+    routes = {
+        path: _plan(route, table, upstreams.get(path) or ready[route.services[0]].upstream, rings)
+        for path, route in table.routes.items()
+    }
     gateway = table.gateway
     plans = Plans(
         gateway,
@@ -37,10 +52,10 @@ async def provision(number: int, table: Table, services: Services, loaded_at: st
         frozenset(host.lower().encode() for host in gateway.hosts),
         frozenset(origin.encode() for origin in gateway.origins),
     )
-    return Generation(number, table, plans, ready, loaded_at)
+    return Generation(number, table, plans, ready, made, loaded_at)
 
 
-def _plan(route: Route, table: Table, ready: Mapping[str, Running], rings: Mapping[str, Keyring]) -> Plan:
+def _plan(route: Route, table: Table, upstream: Upstream, rings: Mapping[str, Keyring]) -> Plan:
     gate = Gate([(name, rings[name]) for name in route.auth])
-    service = table.services[route.services[0]]
-    return Plan(route, ready[route.services[0]].upstream, gate, service.max.request, table.gateway.max.calls)
+    most = max(table.services[name].max.request for name in route.services)
+    return Plan(route, upstream, gate, most, table.gateway.max.calls)

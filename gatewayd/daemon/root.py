@@ -21,6 +21,7 @@ from gatewayd.daemon.generation import Generation, provision
 from gatewayd.daemon.keys import SealingKeys, ledger_file
 from gatewayd.daemon.notify import Notifier, feed_watchdog, watchdog_interval
 from gatewayd.daemon.services import Services
+from gatewayd.daemon.virtuals import VirtualServers
 from gatewayd.exchange.exchange import LAST_WORD, Exchange
 from gatewayd.front.connection import DRAIN_GRACE
 from gatewayd.front.listener import PROTOCOLS, Listener
@@ -61,6 +62,7 @@ class Daemon:
         self._registry: Registry
         self._exchange: Exchange
         self._services: Services
+        self._virtuals: VirtualServers
 
     async def run(self, table: Table) -> None:
         """Serve `table` until SIGTERM or SIGINT, drain, end. A second signal ends without waiting.
@@ -92,6 +94,10 @@ class Daemon:
         """See `View.services`."""
         return self._services.statistics()
 
+    def routes(self) -> list[dict[str, object]]:
+        """See `View.routes`."""
+        return self._virtuals.statistics()
+
     def tree(self) -> dict[str, object]:
         """See `View.tree`."""
         return self._root.snapshot(trio.current_time())
@@ -119,8 +125,10 @@ class Daemon:
         terms = Terms(gateway.session, gateway.max)
         self._registry = Registry(terms, self._keychain, ledger, self._metrics, self._branch("sessions"), sessions)
         self._services = Services(services, self._registry, self._branch("upstreams"), self._keychain, self._ids)
-        self._generation = await provision(1, table, self._services, _now())
+        self._virtuals = VirtualServers(services, self._registry, self._branch("routes"), self._keychain, self._ids)
+        self._generation = await provision(1, table, self._services, self._virtuals, _now())
         self._services.use(self._generation.services, gateway.drain)
+        self._virtuals.use(self._generation.virtuals, gateway.drain)
         self._exchange = Exchange(self._generation.plans, self._registry, self._metrics, self._ids)
         self._metrics.use_table(1, table.digest)
         sessions.start_soon(self._registry.expire)
@@ -209,7 +217,7 @@ class Daemon:
             return
         try:
             keys = await trio.to_thread.run_sync(self._keys.of, table.gateway.session)
-            new = await provision(old.number + 1, table, self._services, _now())
+            new = await provision(old.number + 1, table, self._services, self._virtuals, _now())
         except Exception as error:  # whatever it is, what runs goes on
             self._metrics.reload("rejected")
             log.error("reload failed, the old configuration stays", exc_info=error, generation=old.number)
@@ -222,6 +230,7 @@ class Daemon:
         self._keychain.use(keys)
         self._registry.use(Terms(table.gateway.session, table.gateway.max))
         self._exchange.plans = new.plans
+        self._virtuals.use(new.virtuals, old.table.gateway.drain)
         self._metrics.use_table(new.number, table.digest)
         logging.configure(table.log, sys.stderr)
         self._metrics.reload("applied")

@@ -13,6 +13,7 @@ import trio
 from gatewayd.auth.keychain import Keychain
 from gatewayd.bridge.modern_client.parking import Tickets
 from gatewayd.bridge.service import open_bridge
+from gatewayd.catalog.catalogs import Catalogs, open_catalogs
 from gatewayd.observe.metrics import Processes
 from gatewayd.observe.tree import Node
 from gatewayd.routes.table import Service, StdioTarget
@@ -29,6 +30,8 @@ class Running:
     """A service that is up."""
 
     upstream: Upstream
+    catalogs: Catalogs
+    """What it offers, for those who put several services together."""
     retired: trio.Event = attrs.field(factory=trio.Event)
     drain: float = 0.0
     """Seconds that its users get once it is retired."""
@@ -82,7 +85,12 @@ class Services:
     def statistics(self) -> list[dict[str, object]]:
         """What `/services` shows."""
         return [
-            {"name": name, "users": running.upstream.usage.count, **running.upstream.statistics()}
+            {
+                "name": name,
+                "users": running.upstream.usage.count,
+                **running.upstream.statistics(),
+                **running.catalogs.statistics(),
+            }
             for name, running in self._running.items()
         ]
 
@@ -95,10 +103,12 @@ class Services:
             async with (
                 open_upstream(service) as inner,
                 open_bridge(inner, self._tickets, self._ids, node) as upstream,
+                open_catalogs(upstream, self._ids, node) as catalogs,
             ):
-                running = Running(upstream)
+                running = Running(upstream, catalogs)
                 task_status.started(running)
                 await running.retired.wait()
+                catalogs.stop()
                 log.info("service retired", service=service.name, users=upstream.usage.count)
                 with trio.move_on_after(running.drain):
                     await upstream.usage.wait_unused()

@@ -73,7 +73,7 @@ def judge(error: Exception, call: Call) -> Verdict:
                 ((code, status) for kind, code, status in UPSTREAM_CODES if isinstance(error, kind)),
                 (UPSTREAM_BROKE, 502),
             )
-            service = call.plan.upstream.service.name
+            service = error.service or call.plan.upstream.service.name
             failure = Failure(None, code, f"Service {service}: {error.reason}")
             outcome = "timeout" if isinstance(error, UpstreamTimedOut) else "upstream_error"
         case _:

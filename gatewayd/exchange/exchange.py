@@ -255,6 +255,7 @@ class Exchange:
             case RpcError():
                 log.info("call refused", **facts)
             case UpstreamError(detail=detail):
+                facts["service"] = error.service or facts["service"]
                 log.warning("call failed", detail=detail, **facts)
             case _:
                 log.error("call crashed", exc_info=error, **facts)

@@ -21,6 +21,8 @@ class UpstreamError(Exception):
         super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+        self.service: str | None = None
+        """Which service it was, where several serve the route."""
 
 
 class UpstreamUnreachable(UpstreamError):

@@ -24,6 +24,8 @@ class Caller(msgspec.Struct, frozen=True):
     mixed: bool = False
     """Whether a session of the gateway's own is opened, which carries the calls of clients that cannot be asked for
     one another: what the service says unasked must be traced to one call for sure, or be nobody's."""
+    session: str = ""
+    """The client's session, where it has one and the request is made on behalf of it as a stateless one."""
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import attrs
@@ -17,10 +18,11 @@ import structlog
 import trio
 
 from gatewayd.protocol.jsonrpc import Failure, Request, Result, RpcError
-from gatewayd.protocol.jsontext import JsonError, elements, encode_members, members, string, text
+from gatewayd.protocol.jsontext import JsonError, encode_members, members, string
 from gatewayd.protocol.param_headers import Annotation, AnnotationError, check, mirror, read_annotations
 from gatewayd.upstreams.channel import Answer, UpstreamBroke, UpstreamDied, UpstreamError, UpstreamUnreachable
 from gatewayd.upstreams.eras import discover_request
+from gatewayd.upstreams.paging import Page, read_pages
 
 log = structlog.get_logger("gatewayd.upstreams")
 
@@ -29,9 +31,6 @@ REMEMBER = 60.0
 """Seconds after which the tools are listed again. As long a list that failed is not asked for again."""
 AGAIN = 1.0
 """Seconds between two lists, however many calls have a reason to ask: an unknown tool, a header that does not fit."""
-MOST_PAGES = 100
-MOST_TOOLS = 10_000
-"""On all pages. No model is given a hundredth of them."""
 
 Field = tuple[bytes, bytes]
 Known = Mapping[str, Sequence[Annotation]]
@@ -130,25 +129,13 @@ class ToolHeaders:
 
     async def _list(self, connection: Asker) -> Known:
         """All pages. Raises `UpstreamError`; `JsonError` where a page cannot be read."""
-        known: dict[str, Sequence[Annotation]] = {}
-        params, cursors, size, count = _ENVELOPE, set[str](), 0, 0
-        while True:
-            page = await self._page(connection, params)
-            tools = elements(page.get("tools", b"null"))
-            size += sum(len(raw) for raw in page.values())
-            count += len(tools)
-            if size > self.limit or count > MOST_TOOLS:
-                raise UpstreamBroke("the list of tools is too long")
-            known.update(self._tool(members(tool)) for tool in tools)
-            cursor = string(page.get("nextCursor", b"null"))
-            if cursor is None:
-                return known
-            if cursor in cursors or len(cursors) >= MOST_PAGES - 1:
-                raise UpstreamBroke("the list of tools does not end")
-            cursors.add(cursor)
-            params = {**_ENVELOPE, "cursor": text(cursor)}
+        pages = await read_pages(partial(self._page, connection), "tools", self.limit)
+        if pages.fault is not None:
+            raise UpstreamBroke(pages.fault)
+        return dict(self._tool(members(tool)) for tool in pages.items)
 
-    async def _page(self, connection: Asker, params: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    async def _page(self, connection: Asker, cursor: bytes | None) -> Page:
+        params = _ENVELOPE if cursor is None else {**_ENVELOPE, "cursor": cursor}
         answer = await connection.request(Request(next(self._ids), "tools/list", encode_members(params)))
         try:
             while not isinstance(message := await answer.receive(), Result):

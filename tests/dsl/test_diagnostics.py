@@ -31,6 +31,9 @@ def diagnose(example: str, folder: Path) -> tuple[Diagnostic, ...]:
     if example.startswith("# keys.toml"):
         keys.write_text(example, encoding="utf-8")
         text = SERVICE + KEYED + STRATEGY
+    if example.startswith("# tools.lock"):
+        (folder / "tools.lock").write_text(example, encoding="utf-8")
+        text = SERVICE + ROUTE + 'lock = "enforce"\n'
     keys.chmod(0o600)
     if "[services." not in text or "[services.finder]" in text or "[services.search]" in text:
         text += SERVICE

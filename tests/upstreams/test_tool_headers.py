@@ -13,7 +13,7 @@ from trio.testing import MockClock
 from gatewayd.protocol.codes import HEADER_MISMATCH
 from gatewayd.protocol.jsonrpc import Request, Result, RpcError
 from gatewayd.routes.table import Bounds, Service, StdioTarget, Timeouts
-from gatewayd.upstreams import tool_headers as module
+from gatewayd.upstreams import paging
 from gatewayd.upstreams.service import Caller
 from gatewayd.upstreams.stdio_service import StdioUpstream, open_stdio_upstream
 from gatewayd.upstreams.tool_headers import AGAIN, REMEMBER
@@ -192,7 +192,7 @@ async def test_a_service_without_a_proper_list_is_not_checked_and_left_in_peace(
 async def test_a_list_without_end_is_given_up(
     pages: Path, upstream: StdioUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_PAGES", 5)
+    monkeypatch.setattr(paging, "MOST_PAGES", 5)
     write(
         pages,
         **{
@@ -206,7 +206,7 @@ async def test_a_list_without_end_is_given_up(
 async def test_a_list_of_very_many_tools_is_given_up(
     pages: Path, upstream: StdioUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_TOOLS", 2)
+    monkeypatch.setattr(paging, "MOST_ITEMS", 2)
     write(pages, first={"tools": [tool("deploy", "Region"), tool("a"), tool("b")]})
     assert await call(upstream, header="us") == [-1]
 

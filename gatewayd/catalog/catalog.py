@@ -1,0 +1,331 @@
+"""What one service offers to one audience: asked for once, kept while it is true, and watched for changes.
+
+A task of its own does all the asking, so that a client that leaves takes nothing away from others who wait for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import attrs
+import structlog
+import trio
+
+from gatewayd.bridge.changes import ACKNOWLEDGED, LIST_CHANGED, LISTS, WANTED
+from gatewayd.catalog.asking import Asker
+from gatewayd.catalog.health import Health
+from gatewayd.catalog.kinds import KINDS, Kind, KindName
+from gatewayd.catalog.listing import Hints, Listing, Listings, hints_of
+from gatewayd.catalog.offers import Offers
+from gatewayd.protocol.jsonrpc import Failure, Notification
+from gatewayd.protocol.jsontext import members_if_any
+from gatewayd.upstreams.backoff import Backoff
+from gatewayd.upstreams.channel import Answer, UpstreamBroke, UpstreamError, UpstreamTimedOut, UpstreamTooLarge
+from gatewayd.upstreams.paging import Pages
+
+log = structlog.get_logger("gatewayd.catalog")
+
+ANNOUNCED = 600.0
+"""Seconds after which a list is read again though its changes are announced: announcements get lost."""
+POLL = 30.0
+"""Seconds between two looks at a list that somebody listens to, and of which changes are not announced."""
+GRACE = 15.0
+"""Seconds for which the lists of a service that fails are still served: most come back sooner."""
+UNREADABLE = 30.0
+"""Seconds until a list is tried again that cannot be read, though its service is there."""
+
+MOST_REPORTED = 20
+"""Flaws of one list that are logged; all of them are shown."""
+
+
+@attrs.frozen
+class Read:
+    """A list, and until when it is true."""
+
+    listing: Listing
+    hints: Hints
+    asked_at: float
+    until: float
+
+
+class Catalog:
+    """The knowledge, and the task that keeps it (`keep`). `changed` is called when it is another one."""
+
+    def __init__(self, asker: Asker, health: Health, listings: Listings, changed: Callable[[], None]) -> None:
+        self.watchers = 0
+        """How many want to hear of changes."""
+        self.offers: Offers | None = None
+        """What the service said of itself last."""
+        self.over = False
+        """Whether nobody keeps it any more."""
+        self.used_at = trio.current_time()
+        self._asker = asker
+        self._service = asker.upstream.service
+        self._health = health
+        self._listings = listings
+        self._changed = changed
+        self._lists: dict[KindName, Read] = {}
+        self._wanted: set[KindName] = set()
+        """Lists that anybody has ever asked for."""
+        self._demanded: set[KindName] = set()
+        """Lists that somebody waits for."""
+        self._stale: set[KindName] = set()
+        """Lists that have changed since they were read."""
+        self._announced: frozenset[str] = frozenset()
+        """Capabilities of which changes are announced just now."""
+        self._greeted = False
+        """Whether `offers` is what the service says now."""
+        self._failing_since: float | None = None
+        self._backoff = Backoff()
+        self._attempts = 0
+        self._tried = trio.Event()
+        self._wake = trio.Event()
+
+    def peek(self, kind: KindName) -> Listing | None:
+        """The list if it is true, without asking anybody."""
+        self.used_at = trio.current_time()
+        read = self._lists.get(kind)
+        return read.listing if read is not None and self._true(read, self.used_at) else None
+
+    def known(self, kind: KindName) -> Listing | None:
+        """The list as it was when it was read last; None: never, or the service has been failing for too long."""
+        read = self._lists.get(kind)
+        return None if read is None or self._given_up(trio.current_time()) else read.listing
+
+    def listings(self) -> list[Listing]:
+        """All lists that were read."""
+        return [read.listing for read in self._lists.values()]
+
+    def remaining(self, kind: KindName) -> Hints:
+        """For how long, by the service's own word, the list is still true, and for whom."""
+        read = self._lists.get(kind)
+        if read is None or kind in self._stale:
+            return Hints(0.0, False)
+        return Hints(max(0.0, read.asked_at + read.hints.ttl - trio.current_time()), read.hints.public)
+
+    def want(self, kinds: Iterable[KindName]) -> None:
+        """Have lists kept from now on."""
+        self._wanted.update(kinds)
+        self._wake.set()
+
+    async def wait(self, kind: KindName | None) -> None:
+        """Wait until a list (None: what the service says of itself) was asked for, or that has failed.
+
+        The deadline is the caller's. Returns at once where the service fails and is not to be asked just now.
+        """
+        attempts = self._attempts
+        while not self._has(kind) and attempts == self._attempts and not self.over:
+            if self._failing_since is not None and trio.current_time() < self._backoff.retry_at:
+                return
+            if kind is not None:
+                self._wanted.add(kind)
+                self._demanded.add(kind)
+            self._wake.set()
+            await self._tried.wait()
+
+    async def keep(self, idle: float) -> None:
+        """Ask, and ask again, until nobody has used the catalog for so many seconds. Raises nothing but `Cancelled`."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._follow)
+                while self.watchers or trio.current_time() < self.used_at + idle:
+                    await self._step(idle)
+                self.over = True
+                nursery.cancel_scope.cancel()
+        finally:
+            self.over = True
+            self._tried.set()
+
+    def _has(self, kind: KindName | None) -> bool:
+        return self._greeted if kind is None else self.peek(kind) is not None
+
+    def _true(self, read: Read, now: float) -> bool:
+        kind = read.listing.kind
+        if kind.name in self._stale or self._failing_since is not None:
+            return False
+        return now < (read.asked_at + ANNOUNCED if kind.capability in self._announced else read.until)
+
+    def _given_up(self, now: float) -> bool:
+        return self._failing_since is not None and now >= self._failing_since + GRACE
+
+    def _due(self, now: float) -> list[KindName]:
+        """Lists to be read now."""
+        failing = self._failing_since is not None
+        return [
+            kind
+            for kind in KINDS
+            if kind in self._wanted
+            and (kind in self._demanded or failing or (self.watchers and self._poll_at(kind) <= now))
+            and ((read := self._lists.get(kind)) is None or not self._true(read, now))
+        ]
+
+    def _poll_at(self, kind: KindName) -> float:
+        """When a list has to be read again for those who listen."""
+        read = self._lists.get(kind)
+        if read is None or kind in self._stale:
+            return -math.inf
+        if KINDS[kind].capability in self._announced:
+            return read.asked_at + ANNOUNCED
+        return max(read.until, read.asked_at + POLL)
+
+    async def _step(self, idle: float) -> None:
+        """Read what has to be read, or wait until there is something."""
+        now = trio.current_time()
+        due = self._due(now)
+        if (due or not self._greeted) and now >= self._backoff.retry_at:
+            await self._read(due)
+            return
+        self._wake = trio.Event()
+        with trio.move_on_at(self._next(now, bool(due), idle)):
+            await self._wake.wait()
+        if self._failing_since is not None and now < self._failing_since + GRACE <= trio.current_time():
+            self._changed()
+
+    def _next(self, now: float, due: bool, idle: float) -> float:
+        """When there may be something to do unasked."""
+        times = [] if self.watchers else [self.used_at + idle]
+        if due or not self._greeted:
+            times.append(self._backoff.retry_at)
+        elif self.watchers:
+            times += [self._poll_at(kind) for kind in self._wanted]
+        if self._failing_since is not None and not self._given_up(now):
+            times.append(self._failing_since + GRACE)
+        return max(now, min(times, default=math.inf))
+
+    async def _read(self, due: list[KindName]) -> None:
+        """Ask for what is due, all at once."""
+        began, before = trio.current_time(), {kind: self._lists.get(kind) for kind in due}
+        try:
+            with trio.fail_after(self._service.timeouts.call):
+                if self.offers is None or not self._greeted:
+                    self.offers = await self._asker.discover()
+                    self._greeted = True
+                async with trio.open_nursery() as nursery:
+                    for kind in due:
+                        nursery.start_soon(self._read_list, KINDS[kind], self.offers)
+        except* trio.TooSlowError:
+            seconds = self._service.timeouts.call
+            self._failed(UpstreamTimedOut(f"the service did not say within {seconds:g} seconds what it offers"), began)
+        except* UpstreamError as group:
+            self._failed(_first(group), began)
+        else:
+            self._succeeded(any(before[kind] is None or self._differs(before[kind], kind) for kind in due))
+        finally:
+            self._demanded.difference_update(due)
+            self._attempts += 1
+            self._tried.set()
+            self._tried = trio.Event()
+
+    def _differs(self, before: Read | None, kind: KindName) -> bool:
+        return before is None or before.listing is not self._lists[kind].listing
+
+    async def _read_list(self, kind: Kind, offers: Offers) -> None:
+        asked_at = trio.current_time()
+        self._stale.discard(kind.name)
+        try:
+            pages = await self._pages(kind, offers)
+            listing, new = await self._listings.read(kind, pages)
+        except BaseException:
+            self._stale.add(kind.name)
+            raise
+        hints = hints_of(pages.heads)
+        lasts = UNREADABLE if pages.fault is not None else hints.ttl or self._service.fresh
+        self._lists[kind.name] = Read(listing, hints, asked_at, asked_at + lasts)
+        if new:
+            _report(self._service.name, listing)
+
+    async def _pages(self, kind: Kind, offers: Offers) -> Pages:
+        """A list, as far as it can be read: one that makes no sense is no reason to do without the others."""
+        if not offers.has(kind.capability):
+            return Pages([], [], None)
+        try:
+            return await self._asker.list(kind)
+        except (UpstreamBroke, UpstreamTooLarge) as error:
+            return Pages([], [], error.reason)
+
+    def _succeeded(self, other: bool) -> None:
+        back = self._failing_since is not None
+        self._failing_since = None
+        self._backoff = Backoff()
+        self._health.answered()
+        if other or back:
+            self._changed()
+
+    def _failed(self, error: UpstreamError, began: float) -> None:
+        self._backoff.ended(trio.current_time(), 0.0)
+        if self._failing_since is None:
+            self._failing_since = began
+        self._greeted = False
+        self._health.failed(error.reason, error.detail)
+
+    async def _follow(self) -> None:
+        """Listen for announcements, if the service makes any. What was missed meanwhile may have changed."""
+        backoff = Backoff()
+        while True:
+            offers = await self._wait_offers()
+            began = trio.current_time()
+            try:
+                await self._listen(await self._asker.listen(offers.announced))
+            except UpstreamError as error:
+                log.debug("announcements lost", service=self._service.name, reason=error.reason)
+            finally:
+                self._announced = frozenset()
+            self._expire(LISTS)
+            now = trio.current_time()
+            backoff.ended(now, now - began)
+            await trio.sleep(backoff.remaining(now))
+
+    async def _wait_offers(self) -> Offers:
+        """Wait until the service says that it announces changes."""
+        while not self._greeted or self.offers is None or not self.offers.announced:
+            await self._tried.wait()
+        return self.offers
+
+    async def _listen(self, answer: Answer) -> None:
+        """Hear announcements until there are no more. Raises `UpstreamError`."""
+        try:
+            while (message := await answer.receive()) is not None:
+                match message:
+                    case Notification(method=method) if method == ACKNOWLEDGED:
+                        self._announced = announced_in(message)
+                        self._expire(self._announced)
+                    case Notification(method=method):
+                        self._expire(name for name in LISTS if LIST_CHANGED[name] == method)
+                    case Failure(message=reason):
+                        raise UpstreamBroke("the service refused to be listened to", reason[:200])
+                    case _:
+                        pass
+        finally:
+            await answer.aclose()
+
+    def _expire(self, capabilities: Iterable[str]) -> None:
+        """Lists may have changed."""
+        expired = set(capabilities)
+        self._stale.update(kind.name for kind in KINDS.values() if kind.capability in expired)
+        self._wake.set()
+
+
+def announced_in(message: Notification) -> frozenset[str]:
+    """The lists that an acknowledgement names."""
+    honoured = members_if_any(members_if_any(message.params).get("notifications"))
+    return frozenset(name for name in LISTS if honoured.get(WANTED[name]) == b"true")
+
+
+def _first(group: BaseExceptionGroup[UpstreamError]) -> UpstreamError:
+    """One of the errors: they have the same cause more often than not."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, UpstreamError)
+    return error
+
+
+def _report(service: str, listing: Listing) -> None:
+    """Say once what is wrong with a list."""
+    kind = listing.kind.name
+    for flaw in listing.flaws[:MOST_REPORTED]:
+        log.warning("definition quarantined", service=service, kind=kind, name=flaw.name, reason=flaw.reason)
+    for item in listing.items:
+        if item.note is not None:
+            log.warning("definition cleaned", service=service, kind=kind, name=item.name, what=item.note)

@@ -1,0 +1,137 @@
+"""All catalogs of one service, by audience."""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import msgspec
+import structlog
+import trio
+
+from gatewayd.catalog.asking import Asker
+from gatewayd.catalog.catalog import Catalog
+from gatewayd.catalog.health import Health
+from gatewayd.catalog.listing import Listing, Listings
+from gatewayd.observe.tree import Node
+from gatewayd.upstreams.service import Caller, Upstream
+
+log = structlog.get_logger("gatewayd.catalog")
+
+MOST_CATALOGS = 2000
+"""Audiences of one service whose catalogs are kept."""
+MOST_SHOWN = 100
+"""Flaws that `/services` shows."""
+
+
+class Audience(msgspec.Struct, frozen=True):
+    """Clients that a service tells the same: one principal, with the capabilities that a server may adapt to."""
+
+    principal: str
+    """`Principal.key`."""
+    capabilities: bytes
+    """As the bridge declares them (`bridgeable`), as JSON text."""
+    session: str = ""
+    """The client's session, where the service has one of its own for each; else empty."""
+
+
+Changed = Callable[[Audience], None]
+
+
+class Catalogs:
+    """Made by `open_catalogs`, in whose nursery each catalog is kept by a task until it is idle."""
+
+    def __init__(self, upstream: Upstream, ids: itertools.count[int], node: Node, nursery: trio.Nursery) -> None:
+        self.upstream = upstream
+        self.health = Health(upstream.service.name)
+        self.followers: set[Changed] = set()
+        """Told of every audience whose catalog has changed."""
+        self._ids = ids
+        self._node = node
+        self._nursery = nursery
+        self._listings = Listings()
+        self._catalogs: OrderedDict[Audience, Catalog] = OrderedDict()
+        self._scopes: dict[Catalog, trio.CancelScope] = {}
+
+    def of(self, audience: Audience) -> Catalog:
+        """The catalog for an audience; one that knows nothing yet, if it is the first time."""
+        if self.upstream.service.per != "session":
+            audience = Audience(audience.principal, audience.capabilities)
+        catalog = self._catalogs.get(audience)
+        if catalog is None or catalog.over:
+            catalog = self._begin(audience)
+        self._catalogs.move_to_end(audience)
+        return catalog
+
+    def stop(self) -> None:
+        """Give up what is kept: the service is about to go."""
+        for scope in list(self._scopes.values()):
+            scope.cancel()
+
+    def statistics(self) -> dict[str, object]:
+        """What `/services` shows."""
+        listings = self._shown()
+        flaws = [
+            {"kind": listing.kind.name, "name": flaw.name, "reason": flaw.reason}
+            for listing in listings
+            for flaw in listing.flaws
+        ]
+        return {
+            "state": self.health.state,
+            "reason": self.health.trouble,
+            "audiences": len(self._catalogs),
+            "offered": {listing.kind.name: len(listing.items) for listing in listings},
+            "quarantined": flaws[:MOST_SHOWN],
+        }
+
+    def _shown(self) -> list[Listing]:
+        """The lists of the audience that came last."""
+        latest = next(reversed(self._catalogs.values()), None)
+        return [] if latest is None else latest.listings()
+
+    def _begin(self, audience: Audience) -> Catalog:
+        if len(self._catalogs) >= MOST_CATALOGS:
+            self._make_room()
+        caller = Caller(audience.principal, session=audience.session)
+        asker = Asker(self.upstream, caller, audience.capabilities, self._ids)
+        catalog = Catalog(asker, self.health, self._listings, partial(self._tell, audience))
+        self._catalogs[audience] = catalog
+        self._scopes[catalog] = trio.CancelScope()
+        self._nursery.start_soon(self._keep, audience, catalog)
+        return catalog
+
+    def _make_room(self) -> None:
+        """Give up the one that was used the longest ago, of those that nobody watches."""
+        oldest = next((catalog for catalog in self._catalogs.values() if not catalog.watchers), None)
+        if oldest is not None:
+            self._scopes[oldest].cancel()
+
+    def _tell(self, audience: Audience) -> None:
+        for changed in list(self.followers):
+            changed(audience)
+
+    async def _keep(self, audience: Audience, catalog: Catalog) -> None:
+        try:
+            with self._scopes[catalog], Node("catalog", audience.principal, parent=self._node, now=trio.current_time()):
+                await catalog.keep(self.upstream.service.timeouts.idle)
+        except Exception as error:
+            log.error("catalog crashed", service=self.upstream.service.name, exc_info=error)
+        finally:
+            catalog.over = True
+            del self._scopes[catalog]
+            if self._catalogs.get(audience) is catalog:
+                del self._catalogs[audience]
+
+
+@asynccontextmanager
+async def open_catalogs(upstream: Upstream, ids: itertools.count[int], node: Node) -> AsyncGenerator[Catalogs]:
+    """The catalogs of a service, which is `node` in the tree. Nothing is asked yet; all end with the block.
+
+    Exceptions leave in a group.
+    """
+    async with trio.open_nursery() as nursery:
+        yield Catalogs(upstream, ids, node, nursery)
+        nursery.cancel_scope.cancel()

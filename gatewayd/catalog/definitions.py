@@ -1,0 +1,119 @@
+"""Single definitions of tools, prompts and resources: passed on, or quarantined with a reason. Pure.
+
+Servers are not trusted to keep to the rules, and a client that trips over one tool loses all of them. What is passed on
+can be read by every client, and shows nothing that its reader does not see.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import attrs
+
+from gatewayd.catalog.kinds import Kind
+from gatewayd.protocol.jsontext import JsonError, is_object, members, string
+from gatewayd.protocol.param_headers import AnnotationError, read_annotations
+from gatewayd.routes.suspicion import hidden, strip_hidden_json
+
+MOST_BYTES: Final = 256 * 1024
+"""Of one definition: a model that is given a longer one has room for nothing else."""
+LONGEST_URI: Final = 8192
+"""Characters; what is longer fits no header (`Mcp-Name`)."""
+SHOWN: Final = 60
+"""Characters of a bad name that are shown to people."""
+
+_TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_./-]{1,128}")
+"""MCP 2025-11-25, tool names; and the slash, which the official conformance suite allows."""
+_LONGEST_NAME: Final = 128
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S*")
+
+
+@attrs.frozen
+class Item:
+    """A definition that may be passed on."""
+
+    name: str
+    """As its server uses it: a name, a URI or a URI template."""
+    raw: bytes = attrs.field(repr=False)
+    """Its JSON text."""
+    note: str | None = None
+    """What was done to it, if anything."""
+
+
+@attrs.frozen
+class Flaw:
+    """A definition that is not passed on."""
+
+    name: str
+    """As far as it can be shown."""
+    reason: str
+
+
+def read_items(kind: Kind, raws: Iterable[bytes], known: set[str]) -> list[Item | Flaw]:
+    """Read definitions that come after those of which the names are `known`, which grows."""
+    found = list[Item | Flaw]()
+    for raw in raws:
+        item = read_item(kind, raw)
+        if isinstance(item, Item):
+            if item.name in known:
+                item = Flaw(shown(item.name), "is listed twice")
+            else:
+                known.add(item.name)
+        found.append(item)
+    return found
+
+
+def read_item(kind: Kind, raw: bytes) -> Item | Flaw:
+    """Read one definition."""
+    try:
+        name = string(members(raw).get(kind.key, b"null"))
+    except JsonError as error:
+        return Flaw("?", error.reason)
+    if name is None:
+        return Flaw("?", f'the string "{kind.key}" is missing')
+    cleaned = strip_hidden_json(raw)
+    reason = _name_fault(kind, name) or _fault(kind, members(cleaned), len(cleaned))
+    if reason is not None:
+        return Flaw(shown(name), reason)
+    return Item(name, cleaned, None if cleaned is raw else "hidden characters were taken out")
+
+
+def shown(name: str) -> str:
+    """A name that may be anything, for people and logs."""
+    cut = name if len(name) <= SHOWN else name[: SHOWN - 1] + "…"
+    return "".join(c if c.isprintable() and not hidden(c) else f"\\u{ord(c):04x}" for c in cut)
+
+
+def _name_fault(kind: Kind, name: str) -> str | None:
+    if hidden(name) or any(ord(character) < 32 or ord(character) == 127 for character in name):
+        return "its name has hidden characters"
+    match kind.name:
+        case "tools" if not _TOOL_NAME.fullmatch(name):
+            return "its name is not 1 to 128 letters, digits and `_-./`"
+        case "prompts" if not 0 < len(name) <= _LONGEST_NAME:
+            return f"its name is not 1 to {_LONGEST_NAME} characters long"
+        case "resources" if not _URI.fullmatch(name):
+            return "its URI is none"
+        case "resources" | "templates" if not 0 < len(name) <= LONGEST_URI:
+            return f"its URI is not 1 to {LONGEST_URI} characters long"
+        case _:
+            return None
+
+
+def _fault(kind: Kind, parts: dict[str, bytes], size: int) -> str | None:
+    if size > MOST_BYTES:
+        return f"it takes {size // 1024} KiB, and more than {MOST_BYTES // 1024} KiB are not passed on"
+    if kind.name != "tools":
+        return None
+    try:
+        schema = members(parts.get("inputSchema", b"null"))
+        if string(schema.get("type", b"null")) != "object":
+            return 'its inputSchema is not of type "object"'
+        read_annotations(parts["inputSchema"])
+    except JsonError:
+        return "it has no inputSchema that can be read"
+    except AnnotationError as error:
+        return f"its inputSchema cannot be used: {error}"
+    return None if is_object(parts.get("outputSchema", b"{}")) else "its outputSchema is no object"

@@ -1,0 +1,82 @@
+"""Which member a request is for. What a member has not listed does not exist, whoever guesses its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gatewayd.catalog.catalogs import Audience
+from gatewayd.catalog.kinds import RESOURCES, TEMPLATES, Kind
+from gatewayd.protocol.codes import INVALID_PARAMS
+from gatewayd.protocol.jsonrpc import RpcError
+from gatewayd.protocol.jsontext import encode_members, text
+from gatewayd.routes.names import SEPARATOR
+from gatewayd.upstreams.channel import UpstreamError, UpstreamUnreachable
+from gatewayd.virtual.merge import Entry
+from gatewayd.virtual.places import Place, Places
+from gatewayd.virtual.roster import Roster, Seat
+
+_ONE = {"tools": "tool", "prompts": "prompt"}
+
+
+async def find(roster: Roster, kind: Kind, name: str, audience: Audience) -> Entry:
+    """What clients call so. Nobody waits for a member that it cannot be from.
+
+    Raises `RpcError` where there is no such thing, `UpstreamError` where the member that might have it cannot say.
+    """
+    if roster.virtual.lock == "enforce":  # a tool that has changed must not be called before that was looked at
+        await roster.gather(audience, kind)
+    entry = roster.view(kind, audience).names.get(name)
+    if entry is not None:
+        return entry
+    likely = [seat for seat in roster.seats if _may_have(seat, roster, kind, name)]
+    for seat in likely if len(likely) == 1 else ():
+        await seat.catalogs.of(audience).wait(kind.name)
+    entry = roster.view(kind, audience).names.get(name)
+    if entry is None:
+        await roster.gather(audience, kind)
+        entry = roster.view(kind, audience).names.get(name)
+    if entry is None:
+        raise _silent(likely, kind, audience) or unknown(kind, name)
+    return entry
+
+
+async def find_place(roster: Roster, uri: str, audience: Audience) -> Place:
+    """Where a URI leads to. Raises `RpcError` where that is nowhere, `UpstreamError` where a member cannot say."""
+    place = (await find_places(roster, audience)).find(uri)
+    if place is None:
+        raise _silent(roster.seats, RESOURCES, audience) or no_resource(uri)
+    return place
+
+
+async def find_places(roster: Roster, audience: Audience) -> Places:
+    """Where URIs lead to, as true as patience allows."""
+    await roster.gather(audience, RESOURCES, TEMPLATES)
+    return roster.places(audience)
+
+
+def _may_have(seat: Seat, roster: Roster, kind: Kind, name: str) -> bool:
+    """Whether a member may have something of that name, as far as the configuration says."""
+    prefix = seat.member.prefix
+    renamed = name in roster.virtual.shapes.of(kind.capability).rename.values()
+    return renamed or not prefix or name.startswith(prefix + SEPARATOR)
+
+
+def unknown(kind: Kind, name: str) -> RpcError:
+    """The same for what is hidden, withheld or was never there."""
+    return RpcError(INVALID_PARAMS, f"Unknown {_ONE[kind.name]}: {name[:200]}")
+
+
+def no_resource(uri: str) -> RpcError:
+    """The same for what is hidden and what was never there (MCP 2026-07-28, resources)."""
+    return RpcError(INVALID_PARAMS, "Resource not found", data=encode_members({"uri": text(uri)}))
+
+
+def _silent(seats: Sequence[Seat], kind: Kind, audience: Audience) -> UpstreamError | None:
+    """The error of a member that has not said what it has, if there is one."""
+    for seat in seats:
+        if seat.catalogs.of(audience).known(kind.name) is None:
+            reason = seat.catalogs.health.trouble or "the service has not said in time what it offers"
+            error = UpstreamUnreachable(reason)
+            error.service = seat.member.service
+            return error
+    return None

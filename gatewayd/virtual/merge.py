@@ -1,0 +1,196 @@
+"""The lists of several services as one: chosen, named, described anew, and without conflicts. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Final
+
+import attrs
+import msgspec
+
+from gatewayd.catalog.definitions import Item
+from gatewayd.catalog.kinds import TOOLS, Kind, KindName
+from gatewayd.catalog.listing import Listing
+from gatewayd.protocol.jsontext import encode_members, members, members_if_any, string, text
+from gatewayd.protocol.versions import META
+from gatewayd.routes import lock
+from gatewayd.routes.names import exposed
+from gatewayd.routes.shaping import Override
+from gatewayd.routes.virtual import Member, Virtual
+from gatewayd.virtual.uris import carried, carrier
+
+RESOURCE_URI: Final = "resourceUri"
+"""In `_meta.ui` of a tool: where its user interface is (MCP apps)."""
+
+
+@attrs.frozen
+class Entry:
+    """One thing, as clients see it."""
+
+    name: str
+    member: Member
+    own: str
+    """How its service calls it."""
+    raw: bytes = attrs.field(repr=False)
+    """Its definition, as clients see it."""
+
+
+@attrs.frozen
+class Report:
+    """What the configuration, or the lock, has to say of one thing."""
+
+    kind: KindName
+    service: str
+    name: str
+    """How its service calls it."""
+    reason: str
+    withheld: bool
+    """Whether it is kept from clients."""
+
+
+@attrs.frozen(eq=False)
+class View:
+    """A merged list."""
+
+    kind: Kind
+    entries: tuple[Entry, ...]
+    reports: tuple[Report, ...]
+
+    @cached_property
+    def names(self) -> Mapping[str, Entry]:
+        """By the name that clients see."""
+        return {entry.name: entry for entry in self.entries}
+
+    @cached_property
+    def shown_as(self) -> Mapping[tuple[str, str], str]:
+        """The name that clients see, by service and its own name for it."""
+        return {(entry.member.service, entry.own): entry.name for entry in self.entries}
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Equal for lists in which clients see the same."""
+        content = hashlib.sha256()
+        for entry in self.entries:
+            content.update(b"%d " % len(entry.raw))
+            content.update(entry.raw)
+        return content.digest()
+
+
+Part = tuple[Member, Listing]
+Expose = Callable[[str, str], str]
+"""The URI under which clients reach what a service calls so."""
+
+
+def merge(kind: Kind, parts: Sequence[Part], virtual: Virtual, pins: lock.Pins, expose: Expose | None = None) -> View:
+    """Merge the lists of those members that have one, in their order.
+
+    `expose`: for URIs in the definitions of tools; None: they stay as they are.
+    """
+    merging = _Merging(kind, virtual, pins, expose)
+    for member, listing in parts:
+        for item in listing.items:
+            merging.add(member, listing, item)
+    return merging.view()
+
+
+class _Merging:
+    def __init__(self, kind: Kind, virtual: Virtual, pins: lock.Pins, expose: Expose | None) -> None:
+        self._kind = kind
+        self._virtual = virtual
+        self._shape = virtual.shapes.of(kind.capability)
+        self._pins = pins
+        self._expose = expose
+        self._taken: dict[str, Entry | None] = {}
+        """By name; None: nobody has it, because more than one would."""
+        self._reports: list[Report] = []
+
+    def add(self, member: Member, listing: Listing, item: Item) -> None:
+        """One thing more."""
+        own = member.shapes.of(self._kind.capability)
+        if not own.shows(item.name):
+            return
+        if carrier(item.name) is not None:
+            self._report(member, item.name, "its URI is one of the gateway's own", withheld=True)
+            return
+        candidate = self._named(member, own.rename.get(item.name, item.name))
+        if not self._shape.shows(candidate) or self._locked(member, listing, item):
+            return
+        name = self._free(member, item.name, self._shape.rename.get(candidate, candidate))
+        if name is None:
+            return
+        overrides = [own.override.get(item.name), self._shape.override.get(candidate)]
+        raw = self._shown(member, item, name, [override for override in overrides if override is not None])
+        self._taken[name] = Entry(name, member, item.name, raw)
+
+    def view(self) -> View:
+        """What came of it."""
+        entries = tuple(entry for entry in self._taken.values() if entry is not None)
+        return View(self._kind, entries, tuple(self._reports))
+
+    def _named(self, member: Member, name: str) -> str:
+        return exposed(member.prefix, name) if self._kind.key == "name" else name
+
+    def _locked(self, member: Member, listing: Listing, item: Item) -> bool:
+        """Whether the lock keeps a tool back; also where it only warns, it is reported."""
+        if self._virtual.lock == "off" or self._kind is not TOOLS:
+            return False
+        reason = lock.drift(self._pins, member.service, item.name, listing.pins[item.name])
+        withheld = reason is not None and self._virtual.lock == "enforce"
+        if reason is not None:
+            self._report(member, item.name, f"lock: {reason}", withheld=withheld)
+        return withheld
+
+    def _free(self, member: Member, own: str, name: str) -> str | None:
+        """The name under which a thing can be shown beside all others; None: it cannot."""
+        if name not in self._taken:
+            return name
+        first = self._taken[name]
+        of = "" if first is None else f" of {first.member.service}"
+        if self._virtual.conflicts == "prefix":
+            other = exposed(member.service, own) if self._kind.key == "name" else carried(member.service, own)
+            if other not in self._taken and self._shape.shows(other):
+                self._report(member, own, f"its name is taken by that{of}; it is shown as {other}", withheld=False)
+                return other
+        elif self._virtual.conflicts == "error" and first is not None:
+            self._taken[name] = None
+            self._report(first.member, first.own, f"{member.service} has one of the same name", withheld=True)
+        self._report(member, own, f"its name is taken by that{of}", withheld=True)
+        return None
+
+    def _report(self, member: Member, own: str, reason: str, *, withheld: bool) -> None:
+        self._reports.append(Report(self._kind.name, member.service, own, reason, withheld))
+
+    def _shown(self, member: Member, item: Item, name: str, overrides: Sequence[Override]) -> bytes:
+        changed = self._changed_ui(member, item.raw)
+        if name == item.name and not overrides and changed is None:
+            return item.raw
+        parts = members(item.raw) if changed is None else changed
+        parts[self._kind.key] = text(name)
+        for override in overrides:
+            _override(parts, override)
+        return encode_members(parts)
+
+    def _changed_ui(self, member: Member, raw: bytes) -> dict[str, bytes] | None:
+        """The members of a tool whose user interface (MCP apps) is reached under another URI; None for all others."""
+        if self._expose is None or RESOURCE_URI.encode() not in raw:
+            return None
+        parts = members(raw)
+        meta = members_if_any(parts.get(META))
+        ui = members_if_any(meta.get("ui"))
+        uri = string(ui.get(RESOURCE_URI, b"null"))
+        if uri is None or (exposed_uri := self._expose(member.service, uri)) == uri:
+            return None
+        meta["ui"] = encode_members({**ui, RESOURCE_URI: text(exposed_uri)})
+        return {**parts, META: encode_members(meta)}
+
+
+def _override(parts: dict[str, bytes], override: Override) -> None:
+    for name, said in (("title", override.title), ("description", override.description)):
+        if said is not None:
+            parts[name] = text(said)
+    if override.annotations:
+        known = members_if_any(parts.get("annotations"))
+        ours = {name: msgspec.json.encode(value) for name, value in override.annotations}
+        parts["annotations"] = encode_members({**known, **ours})

@@ -1,0 +1,100 @@
+"""Answers of a service, with the URIs under which clients of the virtual server reach what they name. Pure.
+
+Only what the protocol defines as a URI of a resource is rewritten (links, embedded resources, contents); free text and
+structured content are not looked into.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from gatewayd.protocol.jsonrpc import Failure
+from gatewayd.protocol.jsontext import (
+    elements,
+    encode_elements,
+    encode_members,
+    is_array,
+    is_object,
+    members,
+    members_if_any,
+    string,
+    text,
+)
+
+Rewrite = Callable[[str], str]
+
+_URI: Final = b'"uri"'
+_TASK: Final = b'"taskId"'
+_ESCAPE: Final = b"\\u"
+"""Only so could a member name be spelled in another way."""
+
+
+def mentions(raw: bytes | None) -> bool:
+    """Whether an answer may name a resource or a task; most do not, and are left alone."""
+    return raw is not None and (_URI in raw or _TASK in raw or _ESCAPE in raw)
+
+
+def rewritten_result(method: str, raw: bytes, rewrite: Rewrite) -> bytes:
+    """The result of `tools/call`, `prompts/get` or `resources/read`. Raises `JsonError` where it cannot be read."""
+    if _URI not in raw and _ESCAPE not in raw:
+        return raw
+    parts = members(raw)
+    before = dict(parts)
+    match method:
+        case "tools/call":
+            _each(parts, "content", lambda block: _content(block, rewrite))
+        case "prompts/get":
+            _each(parts, "messages", lambda message: _message(message, rewrite))
+        case "resources/read":
+            _each(parts, "contents", lambda contents: _uri(contents, rewrite))
+        case _:
+            pass
+    return raw if parts == before else encode_members(parts)
+
+
+def rewritten_failure(failure: Failure, rewrite: Rewrite) -> Failure:
+    """An error answer: `data.uri` names the resource that was not found."""
+    if failure.data is None or _URI not in failure.data:
+        return failure
+    data = _uri(failure.data, rewrite) if is_object(failure.data) else failure.data
+    return Failure(failure.id, failure.code, failure.message, data)
+
+
+def _each(parts: dict[str, bytes], name: str, change: Callable[[bytes], bytes]) -> None:
+    raw = parts.get(name)
+    if raw is not None and is_array(raw):
+        parts[name] = encode_elements(map(change, elements(raw)))
+
+
+def _message(raw: bytes, rewrite: Rewrite) -> bytes:
+    parts = members(raw)
+    content = parts.get("content")
+    if content is None or not is_object(content):
+        return raw
+    changed = _content(content, rewrite)
+    return raw if changed is content else encode_members({**parts, "content": changed})
+
+
+def _content(raw: bytes, rewrite: Rewrite) -> bytes:
+    """One block of content."""
+    if not is_object(raw) or (_URI not in raw and _ESCAPE not in raw):
+        return raw
+    parts = members(raw)
+    match string(parts.get("type", b"null")):
+        case "resource_link":
+            return _uri(raw, rewrite)
+        case "resource" if is_object(parts.get("resource", b"")):
+            changed = _uri(parts["resource"], rewrite)
+            return raw if changed is parts["resource"] else encode_members({**parts, "resource": changed})
+        case _:
+            return raw
+
+
+def _uri(raw: bytes, rewrite: Rewrite) -> bytes:
+    """An object with its member `uri` rewritten; the same text where nothing changes."""
+    parts = members_if_any(raw)
+    uri = string(parts.get("uri", b"null"))
+    if uri is None or (changed := rewrite(uri)) == uri:
+        return raw
+    return encode_members({**parts, "uri": text(changed)})

@@ -1,0 +1,145 @@
+"""The members of a virtual server at one time, and their lists, merged."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import attrs
+import trio
+
+from gatewayd.catalog.catalog import Catalog
+from gatewayd.catalog.catalogs import Audience, Catalogs
+from gatewayd.catalog.kinds import RESOURCES, TEMPLATES, TOOLS, Kind
+from gatewayd.catalog.listing import Hints
+from gatewayd.routes.lock import Pins
+from gatewayd.routes.virtual import Member, Virtual
+from gatewayd.upstreams.service import Upstream
+from gatewayd.virtual.merge import Part, View, merge
+from gatewayd.virtual.places import Places
+
+MOST_VIEWS: Final = 32
+"""Merged lists that are kept: one for each combination of what the members list. Most have one of each kind."""
+
+
+@attrs.frozen(eq=False)
+class Seat:
+    """A member, and the service that it is."""
+
+    member: Member
+    upstream: Upstream
+    catalogs: Catalogs
+
+
+Missing = tuple[Seat, Catalog, Kind | None]
+"""What is to be waited for: a list, or (None) what the service says of itself."""
+
+
+class Roster:
+    """Replaced whole when the configuration changes; what is merged is merged once, whoever asks."""
+
+    def __init__(self, virtual: Virtual, seats: Iterable[Seat], pins: Pins) -> None:
+        self.virtual = virtual
+        self.pins = pins
+        self.seats = tuple(seats)
+        self.by_service = {seat.member.service: seat for seat in self.seats}
+        self._views: OrderedDict[tuple[object, ...], View] = OrderedDict()
+        self._places: OrderedDict[tuple[View, View], Places] = OrderedDict()
+
+    def same(self, other: Roster) -> bool:
+        """Whether another one has the same members, and does the same with what they list."""
+        mine, theirs = (
+            (r.virtual, r.pins, [seat.upstream for seat in r.seats], [seat.catalogs for seat in r.seats])
+            for r in (self, other)
+        )
+        return mine == theirs
+
+    def catalogs(self, audience: Audience) -> Iterator[tuple[Seat, Catalog]]:
+        """Each member's catalog for an audience."""
+        for seat in self.seats:
+            yield seat, seat.catalogs.of(audience)
+
+    async def gather(self, audience: Audience, *kinds: Kind) -> None:
+        """Have lists read that are not true any more, as far as patience goes with each service."""
+        missing: list[Missing] = [
+            (seat, catalog, kind)
+            for seat, catalog in self.catalogs(audience)
+            for kind in kinds
+            if catalog.peek(kind.name) is None
+        ]
+        if missing:
+            await self._wait(missing)
+        if TOOLS in kinds and any(listing.has_interfaces for _, listing in self._parts(TOOLS, audience)):
+            await self.gather(audience, RESOURCES, TEMPLATES)
+
+    async def greet(self, audience: Audience) -> None:
+        """Have every service say what it is, as far as patience goes."""
+        missing: list[Missing] = [
+            (seat, catalog, None) for seat, catalog in self.catalogs(audience) if catalog.offers is None
+        ]
+        if missing:
+            await self._wait(missing)
+
+    def view(self, kind: Kind, audience: Audience) -> View:
+        """The merged list, from what is known."""
+        parts = self._parts(kind, audience)
+        listings: tuple[object, ...] = tuple(listing for _, listing in parts)
+        services = tuple(member.service for member, _ in parts)
+        places = None
+        if kind is TOOLS and any(listing.has_interfaces for _, listing in parts):
+            places = self.places(audience)
+        key = (kind.name, services, listings, places)
+        view = self._views.get(key)
+        if view is None:
+            expose = None if places is None else places.expose
+            view = self._views[key] = merge(kind, parts, self.virtual, self.pins, expose)
+            if len(self._views) > MOST_VIEWS:
+                self._views.popitem(last=False)
+        self._views.move_to_end(key)
+        return view
+
+    def recall(self, kind: Kind, digest: bytes) -> View | None:
+        """A merged list that clients are still reading."""
+        views = reversed(self._views.values())
+        return next((view for view in views if view.kind is kind and view.digest == digest), None)
+
+    def places(self, audience: Audience) -> Places:
+        """Where URIs lead to, from what is known."""
+        key = self.view(RESOURCES, audience), self.view(TEMPLATES, audience)
+        places = self._places.get(key)
+        if places is None:
+            places = self._places[key] = Places(self.virtual, *key)
+            if len(self._places) > MOST_VIEWS:
+                self._places.popitem(last=False)
+        return places
+
+    def hints(self, kind: Kind, audience: Audience) -> Hints:
+        """What may be said of a merged list: the least that holds for its parts, and nothing where one is missing."""
+        ttl, public = 86_400.0, True
+        for _, catalog in self.catalogs(audience):
+            one = catalog.remaining(kind.name)
+            ttl, public = min(ttl, one.ttl), public and one.public
+        return Hints(ttl, public)
+
+    def views(self) -> list[View]:
+        """The merged lists that were used last, one of each kind."""
+        latest = {view.kind.name: view for view in self._views.values()}
+        return list(latest.values())
+
+    def _parts(self, kind: Kind, audience: Audience) -> list[Part]:
+        known = ((seat.member, catalog.known(kind.name)) for seat, catalog in self.catalogs(audience))
+        return [(member, listing) for member, listing in known if listing is not None]
+
+    async def _wait(self, missing: list[Missing]) -> None:
+        with trio.move_on_after(self.virtual.patience) as patience:
+            async with trio.open_nursery() as nursery:
+                for seat, catalog, kind in missing:
+                    if seat.catalogs.health.good:
+                        nursery.start_soon(catalog.wait, None if kind is None else kind.name)
+                    elif kind is not None:
+                        catalog.want([kind.name])
+        if patience.cancelled_caught:
+            for seat, catalog, kind in missing:
+                if not (catalog.offers if kind is None else catalog.peek(kind.name)):
+                    seat.catalogs.health.is_late()
