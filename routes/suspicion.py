@@ -27,13 +27,11 @@ _SYMBOLS: Final = frozenset({"So", "Sk", "Sm"})
 _PICTURES: Final = "‼⁉〰"
 """Emoji of other categories."""
 
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
-"""Ends with the text where the quote is missing: no text is looked at twice."""
-_HEX: Final = "[0-9A-Fa-f]"
-_PAIR: Final = rf"\\u[dD][89abAB]{_HEX}{{2}}\\u[dD][c-fC-F]{_HEX}{{2}}"
-_UNIT: Final = re.compile(rf"{_PAIR}|\\u{_HEX}{{4}}|\\.|.", re.DOTALL)
-"""One character as JSON writes it; a pair of escapes is one."""
-_ESCAPES: Final = {"\\b": "\b", "\\f": "\f", "\\n": "\n", "\\r": "\r", "\\t": "\t"}
+_ESCAPES: Final = re.compile(r"(?:\\u[0-9A-Fa-f]{4})+|\\.", re.DOTALL)
+"""Runs of escaped characters, so that pairs of surrogates are together."""
+_SHORT: Final = str.maketrans({'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+"""Characters that are not hidden and still cannot stand in a JSON string."""
+_CONTROL_ESCAPES: Final = {"\\b": "\b", "\\f": "\f"}
 
 _BESIDE_LATIN: Final = frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 """Scripts that are written together with Latin letters, and have none that look like those (UTS 39, 5.2)."""
@@ -85,33 +83,27 @@ def _is_symbol(character: str) -> bool:
 def strip_hidden_json(raw: bytes) -> bytes:
     """JSON text (UTF-8) without the hidden characters of its strings, whether they stand there or are escaped.
 
-    The very same object where there are none. Names of members are cleaned, too: two of them may be one afterwards.
-    What is no UTF-8 goes with the rest. Never raises, and is linear.
+    The very same object where there are none; otherwise other escapes may be written in another way. Names of members
+    are cleaned, too, so that two of them may be one afterwards. What is no UTF-8 goes with the rest. Linear, and never
+    raises; the worst case, an escape in every few bytes, takes up to half a second for each megabyte.
     """
     if raw.isascii() and not any(sign in raw for sign in (b"\\u", b"\\b", b"\\f", b"\x7f")):
         return raw
     text = raw.decode("utf-8", "surrogateescape")
     if not _SUSPECT.search(text):
         return raw
-    clean = _STRING.sub(_clean, text)
-    return raw if clean == text else clean.encode("utf-8", "surrogateescape")
+    plain = _ESCAPES.sub(_unescaped, text)
+    clean = _HIDDEN.sub(lambda match: match[0] if _in_emoji(plain, match.start()) else "", plain)
+    return raw if clean == plain else clean.encode("utf-8", "surrogateescape")
 
 
-def _clean(match: re.Match[str]) -> str:
-    string = match[0]
-    if not _SUSPECT.search(string):
-        return string
-    units: list[str] = _UNIT.findall(string)
-    places = set(_places("".join(map(_meant, units))))
-    return "".join(unit for at, unit in enumerate(units) if at not in places)
-
-
-def _meant(unit: str) -> str:
-    """The character that stands for itself or is escaped."""
-    if len(unit) < len("\\u0000"):
-        return _ESCAPES.get(unit, unit[-1])
-    high = int(unit[2:6], 16)
-    return chr(high) if len(unit) == 6 else chr(0x10000 + (high - 0xD800) * 0x400 + int(unit[8:], 16) - 0xDC00)
+def _unescaped(match: re.Match[str]) -> str:
+    """Escapes as the characters themselves, but for those that need one."""
+    escape = match[0]
+    if len(escape) < len("\\u0000"):
+        return _CONTROL_ESCAPES.get(escape, escape)
+    units = escape.encode().decode("unicode_escape").encode("utf-16-le", "surrogatepass")
+    return units.decode("utf-16-le", "surrogatepass").translate(_SHORT)
 
 
 def confusable(name: str) -> bool:

@@ -79,12 +79,19 @@ class Catalogs:
             for listing in listings
             for flaw in listing.flaws
         ]
+        notes = [
+            {"kind": listing.kind.name, "name": item.name, "note": item.note}
+            for listing in listings
+            for item in listing.items
+            if item.note is not None
+        ]
         return {
             "state": self.health.state,
             "reason": self.health.trouble,
             "audiences": len(self._catalogs),
             "offered": {listing.kind.name: len(listing.items) for listing in listings},
             "quarantined": flaws[:MOST_SHOWN],
+            "cleaned": notes[:MOST_SHOWN],
         }
 
     def _shown(self) -> list[Listing]:

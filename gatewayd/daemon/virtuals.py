@@ -94,7 +94,8 @@ class VirtualServers:
         roster = Roster(virtual, seats, table.pins)
         running = self._running.get(route.path)
         if running is None:
-            return await self._nursery.start(self._run, route.path, service, roster)
+            started: Prepared = await self._nursery.start(self._run, route.path, service, roster)
+            return started
         if running.service == service and running.roster.same(roster):
             return running
         return Prepared(running.server, service, roster, running.retired)

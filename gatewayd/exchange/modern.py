@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 
 import trio
 
 from gatewayd.exchange.call import Call
 from gatewayd.exchange.hop import modern_hop
-from gatewayd.exchange.relay import relay
-from gatewayd.exchange.revisions import complete, offer_all
+from gatewayd.exchange.relay import Finish, relay
+from gatewayd.exchange.revisions import complete, list_callable, offer_all
 from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import HEADER_MISMATCH, INVALID_REQUEST
 from gatewayd.protocol.envelope import check_modern
@@ -19,6 +20,8 @@ from gatewayd.protocol.jsontext import text
 from gatewayd.protocol.versions import DISCOVER, LISTEN, META_SUBSCRIPTION_ID
 from gatewayd.upstreams.channel import UpstreamBroke
 from gatewayd.upstreams.service import Caller
+
+_FINISH: Mapping[str, Finish] = {DISCOVER: offer_all, "tools/list": list_callable}
 
 
 async def serve_modern(call: Call, message: Message, ids: itertools.count[int]) -> Outcome:
@@ -49,7 +52,7 @@ async def serve_modern(call: Call, message: Message, ids: itertools.count[int]) 
                 raise UpstreamBroke("the service sent a request, which this protocol version does not allow")
             return hop.notification(message)
 
-        return await relay(call, hop, answer, translate, offer_all if message.method == DISCOVER else complete)
+        return await relay(call, hop, answer, translate, _FINISH.get(message.method, complete))
     finally:
         await answer.aclose()
 

@@ -17,7 +17,7 @@ import msgspec
 from gatewayd.protocol.codes import HEADER_MISMATCH
 from gatewayd.protocol.headers import PARAM_PREFIX, HeaderValueError, decode_value, encode_value
 from gatewayd.protocol.jsonrpc import RpcError
-from gatewayd.protocol.jsontext import JsonError, NotAnObject, members, string
+from gatewayd.protocol.jsontext import JsonError, NotAnObject, elements, encode_elements, members, string
 from gatewayd.protocol.limits import ID_DIGITS
 
 Kind = Literal["string", "integer", "boolean"]
@@ -68,7 +68,7 @@ def read_annotations(input_schema: bytes) -> tuple[Annotation, ...]:
     an annotation is no token, occurs twice (case does not count), stands on anything but a string, an integer or a
     boolean, or cannot be reached through `properties` alone.
     """
-    if _KEY.encode() not in input_schema and b"\\" not in input_schema:
+    if not _may_annotate(input_schema):
         return ()
     try:
         schema = msgspec.json.decode(input_schema)
@@ -110,6 +110,18 @@ def check(wanted: Sequence[Annotation], arguments: bytes | None, fields: Sequenc
             raise _mismatch(name, "differs from the argument")
 
 
+def callable_tools(tools: bytes) -> bytes:
+    """An array of tools without those that a client over HTTP must not show, because their annotations are void.
+
+    The same text where there are none. Raises `JsonError` where it is no array of objects.
+    """
+    if not _may_annotate(tools):
+        return tools
+    found = elements(tools)
+    kept = [tool for tool in found if _callable(tool)]
+    return tools if len(kept) == len(found) else encode_elements(kept)
+
+
 def mirror(wanted: Sequence[Annotation], arguments: bytes | None) -> tuple[tuple[bytes, bytes], ...]:
     """The header fields that make `check` pass: what a client sends with these arguments.
 
@@ -127,6 +139,18 @@ def mirror(wanted: Sequence[Annotation], arguments: bytes | None) -> tuple[tuple
             said = _plain(value.decode()) if annotation.kind == "integer" else value.decode()
         fields.append((PARAM_PREFIX + annotation.header, encode_value(said)))
     return tuple(fields)
+
+
+def _may_annotate(text: bytes) -> bool:
+    return _KEY.encode() in text or b"\\" in text
+
+
+def _callable(tool: bytes) -> bool:
+    try:
+        read_annotations(members(tool).get("inputSchema", b"{}"))
+    except AnnotationError:
+        return False
+    return True
 
 
 class _Body:

@@ -41,10 +41,11 @@ async def find(roster: Roster, kind: Kind, name: str, audience: Audience) -> Ent
 
 
 async def find_place(roster: Roster, uri: str, audience: Audience) -> Place:
-    """Where a URI leads to. Raises `RpcError` where that is nowhere, `UpstreamError` where a member cannot say."""
+    """Where a URI leads to. Raises `RpcError` where that is nowhere."""
     place = (await find_places(roster, audience)).find(uri)
     if place is None:
-        raise _silent(roster.seats, RESOURCES, audience) or no_resource(uri)
+        silent = [seat for seat in roster.seats if seat.catalogs.of(audience).known(RESOURCES.name) is None]
+        raise no_resource(uri, [seat.member.service for seat in silent])
     return place
 
 
@@ -66,9 +67,13 @@ def unknown(kind: Kind, name: str) -> RpcError:
     return RpcError(INVALID_PARAMS, f"Unknown {_ONE[kind.name]}: {name[:200]}")
 
 
-def no_resource(uri: str) -> RpcError:
-    """The same for what is hidden and what was never there (MCP 2026-07-28, resources)."""
-    return RpcError(INVALID_PARAMS, "Resource not found", data=encode_members({"uri": text(uri)}))
+def no_resource(uri: str, silent: Sequence[str]) -> RpcError:
+    """The same for what is hidden and what was never there (MCP 2026-07-28, resources).
+
+    It may be one of those services that have not said what they have.
+    """
+    told = f"; not known: what there is at {', '.join(silent)}" if silent else ""
+    return RpcError(INVALID_PARAMS, f"Resource not found{told}", data=encode_members({"uri": text(uri)}))
 
 
 def _silent(seats: Sequence[Seat], kind: Kind, audience: Audience) -> UpstreamError | None:

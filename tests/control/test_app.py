@@ -28,6 +28,9 @@ class Gateway:
             raise RuntimeError("internal detail")
         return [{"name": "echo"}]
 
+    def routes(self) -> Sequence[Mapping[str, object]]:
+        return [{"path": "/mcp"}]
+
     def tree(self) -> Mapping[str, object]:
         return {"kind": "daemon", "children": []}
 

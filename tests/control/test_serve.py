@@ -28,6 +28,9 @@ class Gateway:
     def services(self) -> Sequence[Mapping[str, object]]:
         raise RuntimeError("internal detail")
 
+    def routes(self) -> Sequence[Mapping[str, object]]:
+        return [{"path": "/mcp"}]
+
     def tree(self) -> Mapping[str, object]:
         return {"kind": "x" * 20_000_000}
 

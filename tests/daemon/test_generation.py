@@ -16,6 +16,7 @@ from gatewayd.auth.principal import ANONYMOUS, Principal
 from gatewayd.daemon import services as module
 from gatewayd.daemon.generation import provision
 from gatewayd.daemon.services import Services, open_upstream
+from gatewayd.daemon.virtuals import VirtualServers
 from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.routes.table import (
@@ -52,21 +53,22 @@ TABLE = Table(
 
 
 @asynccontextmanager
-async def open_services() -> AsyncIterator[tuple[Services, Node]]:
+async def open_services() -> AsyncIterator[tuple[Services, VirtualServers, Node]]:
     now = trio.current_time()
     root = Node("upstreams", parent=None, now=now)
     keychain, terms = Keychain([fresh_key()]), Terms(SessionLife(), ClientBounds())
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             registry = Registry(terms, keychain, Ledger(keychain), Metrics((), started=now), root, nursery)
-            yield Services(nursery, registry, root, keychain, itertools.count(1)), root
+            owned = (nursery, registry, root, keychain, itertools.count(1))
+            yield Services(*owned), VirtualServers(*owned), root
             nursery.cancel_scope.cancel()
     assert root.count()["service"] == 0
 
 
 async def test_each_route_has_its_own_service_gate_and_limits() -> None:
-    async with open_services() as (services, root):
-        made = await provision(3, TABLE, services, "now")
+    async with open_services() as (services, virtuals, root):
+        made = await provision(3, TABLE, services, virtuals, "now")
         assert (made.number, made.table, made.loaded_at) == (3, TABLE, "now")
         assert root.count()["service"] == 2
         free, closed = made.plans.routes["/open"], made.plans.routes["/closed"]
@@ -81,21 +83,21 @@ async def test_each_route_has_its_own_service_gate_and_limits() -> None:
 
 async def test_routes_of_one_service_share_it() -> None:
     table = Table(services={"web": WEB}, routes={path: Route(path, ("web",)) for path in ("/a", "/b")})
-    async with open_services() as (services, _):
-        made = await provision(1, table, services, "now")
+    async with open_services() as (services, virtuals, _):
+        made = await provision(1, table, services, virtuals, "now")
         assert made.plans.routes["/a"].upstream is made.plans.routes["/b"].upstream
 
 
 async def test_names_of_hosts_are_compared_in_lower_case_and_origins_as_browsers_send_them() -> None:
-    async with open_services() as (services, _):
-        made = await provision(1, TABLE, services, "now")
+    async with open_services() as (services, virtuals, _):
+        made = await provision(1, TABLE, services, virtuals, "now")
         assert made.plans.hosts == {b"gateway.test"}
         assert made.plans.origins == {b"https://App.test"}
 
 
 async def test_nothing_of_a_key_is_shown() -> None:
-    async with open_services() as (services, _):
-        made = await provision(1, TABLE, services, "now")
+    async with open_services() as (services, virtuals, _):
+        made = await provision(1, TABLE, services, virtuals, "now")
         assert KEY not in repr(made)
         assert digest(KEY).hex() not in repr(made)
 
@@ -111,14 +113,14 @@ async def test_what_was_opened_is_given_up_when_the_rest_cannot_be(how: str, mon
         async with open_upstream(service) as upstream:
             yield upstream
 
-    async with open_services() as (services, root):
+    async with open_services() as (services, virtuals, root):
         monkeypatch.setattr(module, "open_upstream", second_fails)
         if how == "fails":
             with pytest.raises(RuntimeError):
-                await provision(1, TABLE, services, "now")
+                await provision(1, TABLE, services, virtuals, "now")
         else:
             with trio.move_on_after(0.1) as scope:
-                await provision(1, TABLE, services, "now")
+                await provision(1, TABLE, services, virtuals, "now")
             assert scope.cancelled_caught
         while root.count()["service"]:
             await trio.sleep(0.01)

@@ -71,8 +71,7 @@ def test_a_server_cannot_draw_on_the_screen() -> None:
 
 
 def test_changes_say_what_they_are() -> None:
-    old, new = {"a": {"x": {}, "y": {}}}, {"a": {"y": {"title": "Y"}, "z": {}}}
-    found = changes(describe(old), describe(new))
+    found = changes(describe({"a": {"x": {}, "y": {}}}), describe({"a": {"y": {"title": "Y"}, "z": {}}}))
     assert [(change.tool, change.kind, change.parts) for change in found] == [
         ("x", "removed", ()),
         ("y", "changed", ("description",)),

@@ -28,7 +28,7 @@ async def replace_service(gateway: InProcess) -> None:
     """As a reload does that changes a service."""
     changed = attrs.evolve(gateway.table.services["web"], timeouts=Timeouts(call=59.0))
     table = attrs.evolve(gateway.table, services={"web": changed})
-    generation = await provision(2, table, gateway.services, "now")
+    generation = await provision(2, table, gateway.services, gateway.virtuals, "now")
     gateway.exchange.plans = generation.plans
     gateway.services.use(generation.services, DRAIN)
 

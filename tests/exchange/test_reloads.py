@@ -18,7 +18,7 @@ ECHO = wire.call("echo", text="hi")
 async def reload(gateway: InProcess, service: Service, drain: float) -> None:
     """As the daemon does it."""
     table = attrs.evolve(gateway.table, services={"web": service})
-    new = await provision(2, table, gateway.services, "now")
+    new = await provision(2, table, gateway.services, gateway.virtuals, "now")
     gateway.exchange.plans = new.plans
     await gateway.registry.move()
     gateway.services.use(new.services, drain)

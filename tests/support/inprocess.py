@@ -21,6 +21,7 @@ from gatewayd.auth.keychain import Keychain
 from gatewayd.bridge.service import BridgedService
 from gatewayd.daemon.generation import provision
 from gatewayd.daemon.services import Services
+from gatewayd.daemon.virtuals import VirtualServers
 from gatewayd.exchange.exchange import Exchange
 from gatewayd.front.listener import PROTOCOLS, Listener
 from gatewayd.net.tls import server_context
@@ -85,6 +86,7 @@ class InProcess:
     registry: Registry
     root: Node
     services: Services
+    virtuals: VirtualServers
     certificate: Certificate
     plain: Listener
     secure: Listener
@@ -228,12 +230,14 @@ async def open_gateway(table: Table) -> AsyncIterator[InProcess]:
         terms = Terms(table.gateway.session, table.gateway.max)
         registry = Registry(terms, keychain, Ledger(keychain), metrics, sessions, nursery, clock=trio.current_time)
         services = Services(nursery, registry, upstreams, keychain, ids)
-        generation = await provision(1, table, services, "now")
+        virtuals = VirtualServers(nursery, registry, upstreams, keychain, ids)
+        generation = await provision(1, table, services, virtuals, "now")
         services.use(generation.services, 0.0)
+        virtuals.use(generation.virtuals, 0.0)
         exchange = Exchange(generation.plans, registry, metrics, ids)
         nursery.start_soon(registry.expire)
         nursery.start_soon(_give_up)
-        gateway = await _open_fronts(table, exchange, registry, root, services, nursery)
+        gateway = await _open_fronts(table, exchange, registry, root, (services, virtuals), nursery)
         await trio.testing.wait_all_tasks_blocked()
         yield gateway
         await gateway.settle()
@@ -248,7 +252,12 @@ async def _give_up() -> None:
 
 
 async def _open_fronts(
-    table: Table, exchange: Exchange, registry: Registry, root: Node, services: Services, nursery: trio.Nursery
+    table: Table,
+    exchange: Exchange,
+    registry: Registry,
+    root: Node,
+    behind: tuple[Services, VirtualServers],
+    nursery: trio.Nursery,
 ) -> InProcess:
     certificate = Certificate.shared(HOST)
     plain_clients, secure_clients = MemoryListener(), MemoryListener()
@@ -266,7 +275,7 @@ async def _open_fronts(
         exchange,
         registry,
         root,
-        services,
+        *behind,
         certificate,
         plain,
         secure,

@@ -27,7 +27,7 @@ from gatewayd.protocol.jsontext import (
     string,
     text,
 )
-from gatewayd.protocol.param_headers import AnnotationError, read_annotations
+from gatewayd.protocol.param_headers import callable_tools
 from gatewayd.protocol.versions import CACHEABLE, META, META_SERVER_INFO
 
 HINTS: Final = ("ttlMs", "cacheScope")
@@ -56,7 +56,7 @@ def downgraded_result(method: str, version: str, raw: bytes, *, strict_headers: 
     if change is not None:
         change(parts, version)
     if method == "tools/list" and strict_headers:
-        parts["tools"] = encode_elements(tool for tool in elements(parts.get("tools", b"[]")) if _callable(tool))
+        parts["tools"] = callable_tools(parts.get("tools", b"[]"))
     return encode_members(parts)
 
 
@@ -134,15 +134,6 @@ def _message(raw: bytes, version: str) -> bytes:
 _CHANGES: Final[Mapping[str, Callable[[dict[str, bytes], str], None]]] = MappingProxyType(
     {"tools/list": _tools, "tools/call": _call, "prompts/get": _prompt}
 )
-
-
-def _callable(tool: bytes) -> bool:
-    """Whether calls of the tool can be given their headers (MCP 2026-07-28, Streamable HTTP, custom headers)."""
-    try:
-        read_annotations(members(tool).get("inputSchema", b"{}"))
-    except AnnotationError:
-        return False
-    return True
 
 
 def _embedded(audio: Mapping[str, bytes]) -> dict[str, bytes]:

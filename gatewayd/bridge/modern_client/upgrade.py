@@ -23,7 +23,6 @@ from gatewayd.protocol.jsontext import (
     string,
     text,
 )
-from gatewayd.protocol.param_headers import AnnotationError, read_annotations
 from gatewayd.protocol.versions import CACHEABLE, DISCOVER, META, META_SERVER_INFO, SUPPORTED
 
 _RESERVED: Final = range(-32099, -32019)
@@ -112,7 +111,7 @@ def upgraded_failure(failure: Failure, request: ClientRequest) -> Failure:
 
 
 def _tools(raw: bytes) -> bytes:
-    """The tools that a modern client over HTTP may see, without what only tasks of 2025-11-25 know."""
+    """The tools that a modern client can use, without what only tasks of 2025-11-25 know."""
     return encode_elements(shown for tool in elements(raw) if (shown := _tool(tool)) is not None)
 
 
@@ -120,8 +119,7 @@ def _tool(raw: bytes) -> bytes | None:
     try:
         parts = members(raw)
         execution = members(parts.get("execution", b"{}"))
-        read_annotations(parts.get("inputSchema", b"{}"))
-    except (JsonError, AnnotationError):
+    except JsonError:
         return None
     if string(execution.get("taskSupport", b"null")) == "required":
         return None

@@ -91,11 +91,9 @@ def test_a_result_that_says_something_twice_is_none() -> None:
 def test_tools_that_a_modern_client_can_call() -> None:
     plain = b'{"name":"plain","inputSchema":{"type":"object","x":1.00},"vendor":true}'
     mirrored = {"type": "object", "properties": {"r": {"type": "string", "x-mcp-header": "R"}}}
-    wrong = {"type": "object", "properties": {"r": {"type": "number", "x-mcp-header": "R"}}}
     tools = [
         plain,
         dumped({"name": "a", "inputSchema": mirrored, "execution": {"taskSupport": "optional"}}),
-        dumped({"name": "b", "inputSchema": wrong}),
         dumped({"name": "c", "inputSchema": {}, "execution": {"taskSupport": "required"}}),
         dumped({"name": "d", "execution": 3}),
         b'{"name":"e","name":"f"}',
