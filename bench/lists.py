@@ -82,10 +82,10 @@ class Services:
         hints = {"ttlMs": HOUR, "cacheScope": "public", "resultType": "complete"}
         match message.get("method"):
             case "server/discover":
-                return {"result": {"supportedVersions": [wire.MODERN], "capabilities": {"tools": {}}} | hints}
+                return {"result": {"supportedVersions": [wire.MODERN], "capabilities": {"tools": {}}, **hints}}
             case "tools/list":
                 self.lists += 1
-                return {"result": {"tools": [tool(number) for number in range(TOOLS)]} | hints}
+                return {"result": {"tools": [tool(number) for number in range(TOOLS)], **hints}}
             case _:
                 return {"error": {"code": -32601, "message": "Method not found"}}
 

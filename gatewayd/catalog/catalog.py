@@ -6,6 +6,7 @@ A task of its own does all the asking, so that a client that leaves takes nothin
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import attrs
@@ -16,7 +17,8 @@ from gatewayd.bridge.changes import ACKNOWLEDGED, LIST_CHANGED, LISTS, WANTED
 from gatewayd.catalog.asking import Asker
 from gatewayd.catalog.health import Health
 from gatewayd.catalog.kinds import KINDS, Kind, KindName
-from gatewayd.catalog.listing import Hints, Listing, Listings, hints_of
+from gatewayd.catalog.listing import Hints, Listing, hints_of
+from gatewayd.catalog.listings import Listings
 from gatewayd.catalog.offers import Offers
 from gatewayd.protocol.jsonrpc import Failure, Notification
 from gatewayd.protocol.jsontext import members_if_any
@@ -78,7 +80,8 @@ class Catalog:
         """Whether `offers` is what the service says now."""
         self._failing_since: float | None = None
         self._backoff = Backoff()
-        self._attempts = 0
+        self._attempts = Counter[KindName | None]()
+        """How often each list (None: the service itself) was asked for."""
         self._tried = trio.Event()
         self._wake = trio.Event()
 
@@ -114,8 +117,8 @@ class Catalog:
 
         The deadline is the caller's. Returns at once where the service fails and is not to be asked just now.
         """
-        attempts = self._attempts
-        while not self._has(kind) and attempts == self._attempts and not self.over:
+        attempts = self._attempts[kind]
+        while not self._has(kind) and attempts == self._attempts[kind] and not self.over:
             if self._failing_since is not None and trio.current_time() < self._backoff.retry_at:
                 return
             if kind is not None:
@@ -213,7 +216,7 @@ class Catalog:
             self._succeeded(any(before[kind] is None or self._differs(before[kind], kind) for kind in due))
         finally:
             self._demanded.difference_update(due)
-            self._attempts += 1
+            self._attempts.update([None, *due])
             self._tried.set()
             self._tried = trio.Event()
 

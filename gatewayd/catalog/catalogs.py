@@ -15,7 +15,8 @@ import trio
 from gatewayd.catalog.asking import Asker
 from gatewayd.catalog.catalog import Catalog
 from gatewayd.catalog.health import Health
-from gatewayd.catalog.listing import Listing, Listings
+from gatewayd.catalog.listing import Listing
+from gatewayd.catalog.listings import Listings
 from gatewayd.observe.tree import Node
 from gatewayd.upstreams.service import Caller, Upstream
 

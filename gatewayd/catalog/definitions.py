@@ -7,17 +7,17 @@ can be read by every client, and shows nothing that its reader does not see.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 import attrs
+import msgspec
 
-from gatewayd.catalog.kinds import Kind
-from gatewayd.protocol.jsontext import JsonError, is_object, members, string
+from gatewayd.catalog.kinds import TOOLS, Kind
+from gatewayd.protocol.jsontext import JsonError, is_object, members, members_if_any, string
 from gatewayd.protocol.param_headers import AnnotationError, read_annotations
 from gatewayd.routes.suspicion import hidden, strip_hidden_json
 
-MOST_BYTES: Final = 256 * 1024
+MOST_BYTES: Final = 128 * 1024
 """Of one definition: a model that is given a longer one has room for nothing else."""
 LONGEST_URI: Final = 8192
 """Characters; what is longer fits no header (`Mcp-Name`)."""
@@ -51,33 +51,31 @@ class Flaw:
     reason: str
 
 
-def read_items(kind: Kind, raws: Iterable[bytes], known: set[str]) -> list[Item | Flaw]:
-    """Read definitions that come after those of which the names are `known`, which grows."""
-    found = list[Item | Flaw]()
-    for raw in raws:
-        item = read_item(kind, raw)
-        if isinstance(item, Item):
-            if item.name in known:
-                item = Flaw(shown(item.name), "is listed twice")
-            else:
-                known.add(item.name)
-        found.append(item)
-    return found
-
-
 def read_item(kind: Kind, raw: bytes) -> Item | Flaw:
-    """Read one definition."""
-    try:
-        name = string(members(raw).get(kind.key, b"null"))
-    except JsonError as error:
-        return Flaw("?", error.reason)
-    if name is None:
-        return Flaw("?", f'the string "{kind.key}" is missing')
+    """Read one definition. Takes time for one of many escapes: a twentieth of a second at the worst."""
+    if len(raw) > MOST_BYTES:
+        return Flaw(_name_in(kind, raw) or "?", f"it takes more than {MOST_BYTES // 1024} KiB")
     cleaned = strip_hidden_json(raw)
-    reason = _name_fault(kind, name) or _fault(kind, members(cleaned), len(cleaned))
+    try:
+        name, parts = string(members(raw).get(kind.key, b"null")), members(cleaned)
+        if name is None:
+            return Flaw("?", f'the string "{kind.key}" is missing')
+        reason = _name_fault(kind, name) or (_tool_fault(parts, cleaned) if kind is TOOLS else None)
+    except JsonError as error:
+        return Flaw(_name_in(kind, raw) or "?", error.reason)
     if reason is not None:
         return Flaw(shown(name), reason)
     return Item(name, cleaned, None if cleaned is raw else "hidden characters were taken out")
+
+
+def repeated(item: Item) -> Flaw:
+    """The flaw of a definition of which the name has been used already."""
+    return Flaw(shown(item.name), "is listed twice")
+
+
+def _name_in(kind: Kind, raw: bytes) -> str | None:
+    name = string(members_if_any(raw).get(kind.key, b"null"))
+    return None if name is None else shown(name)
 
 
 def shown(name: str) -> str:
@@ -102,18 +100,14 @@ def _name_fault(kind: Kind, name: str) -> str | None:
             return None
 
 
-def _fault(kind: Kind, parts: dict[str, bytes], size: int) -> str | None:
-    if size > MOST_BYTES:
-        return f"it takes {size // 1024} KiB, and more than {MOST_BYTES // 1024} KiB are not passed on"
-    if kind.name != "tools":
-        return None
+def _tool_fault(parts: dict[str, bytes], raw: bytes) -> str | None:
+    """What keeps a client, or the lock, from reading a tool. Raises `JsonError`."""
     try:
-        schema = members(parts.get("inputSchema", b"null"))
+        msgspec.json.decode(raw)
+        schema = members_if_any(parts.get("inputSchema"))
         if string(schema.get("type", b"null")) != "object":
-            return 'its inputSchema is not of type "object"'
+            return 'it has no inputSchema of type "object"'
         read_annotations(parts["inputSchema"])
-    except JsonError:
-        return "it has no inputSchema that can be read"
-    except AnnotationError as error:
-        return f"its inputSchema cannot be used: {error}"
+    except (msgspec.DecodeError, AnnotationError) as error:
+        return f"it cannot be used: {error}"
     return None if is_object(parts.get("outputSchema", b"{}")) else "its outputSchema is no object"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatewayd.protocol.jsonrpc import Failure, Request, Result
 from gatewayd.protocol.jsontext import encode_elements, encode_members, members, string, text
-from gatewayd.protocol.param_headers import callable_tools
+from gatewayd.protocol.param_headers import callable_tools, may_annotate
 from gatewayd.protocol.versions import LEGACY, SUPPORTED
 
 _USUAL = b'{"resultType":"complete"'
@@ -31,12 +31,12 @@ def complete(answer: Result | Failure) -> Result | Failure:
 
 def list_callable(answer: Result | Failure) -> Result | Failure:
     """A list of tools without those whose header annotations are void: towards servers the gateway is the client."""
-    if isinstance(answer, Failure) or (tools := members(answer.result).get("tools")) is None:
+    if isinstance(answer, Failure) or not may_annotate(answer.result):
         return complete(answer)
-    kept = callable_tools(tools)
-    if kept is tools:
-        return complete(answer)
-    return complete(Result(answer.id, encode_members({**members(answer.result), "tools": kept})))
+    parts = members(answer.result)
+    if "tools" in parts:
+        parts["tools"] = callable_tools(parts["tools"])
+    return complete(Result(answer.id, encode_members(parts)))
 
 
 def asked_version(request: Request) -> str | None:

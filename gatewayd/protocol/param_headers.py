@@ -68,7 +68,7 @@ def read_annotations(input_schema: bytes) -> tuple[Annotation, ...]:
     an annotation is no token, occurs twice (case does not count), stands on anything but a string, an integer or a
     boolean, or cannot be reached through `properties` alone.
     """
-    if not _may_annotate(input_schema):
+    if not may_annotate(input_schema):
         return ()
     try:
         schema = msgspec.json.decode(input_schema)
@@ -110,12 +110,17 @@ def check(wanted: Sequence[Annotation], arguments: bytes | None, fields: Sequenc
             raise _mismatch(name, "differs from the argument")
 
 
+def may_annotate(text: bytes) -> bool:
+    """Whether there may be an annotation in some JSON text: for nearly all there is none, and this is quick."""
+    return _KEY.encode() in text or b"\\u" in text
+
+
 def callable_tools(tools: bytes) -> bytes:
     """An array of tools without those that a client over HTTP must not show, because their annotations are void.
 
     The same text where there are none. Raises `JsonError` where it is no array of objects.
     """
-    if not _may_annotate(tools):
+    if not may_annotate(tools):
         return tools
     found = elements(tools)
     kept = [tool for tool in found if _callable(tool)]
@@ -139,10 +144,6 @@ def mirror(wanted: Sequence[Annotation], arguments: bytes | None) -> tuple[tuple
             said = _plain(value.decode()) if annotation.kind == "integer" else value.decode()
         fields.append((PARAM_PREFIX + annotation.header, encode_value(said)))
     return tuple(fields)
-
-
-def _may_annotate(text: bytes) -> bool:
-    return _KEY.encode() in text or b"\\" in text
 
 
 def _callable(tool: bytes) -> bool:

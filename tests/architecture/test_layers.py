@@ -26,6 +26,16 @@ PURE = (
     "gatewayd.bridge.modern_client.questions",
     "gatewayd.bridge.modern_client.states",
     "gatewayd.bridge.modern_client.upgrade",
+    "gatewayd.catalog.definitions",
+    "gatewayd.catalog.kinds",
+    "gatewayd.catalog.listing",
+    "gatewayd.catalog.offers",
+    "gatewayd.virtual.describing",
+    "gatewayd.virtual.merge",
+    "gatewayd.virtual.places",
+    "gatewayd.virtual.rewriting",
+    "gatewayd.virtual.uris",
+    "gatewayd.virtual.weight",
 )
 HOUSE = (
     ("cli", "daemon"),
@@ -33,6 +43,8 @@ HOUSE = (
     ("front",),
     ("exchange",),
     ("sessions",),
+    ("virtual",),
+    ("catalog",),
     ("bridge",),
     ("upstreams",),
     ("auth",),
@@ -117,7 +129,7 @@ def test_every_package_has_a_floor() -> None:
         ("asyncio", ()),
         ("threading", ()),
         ("pickle", ()),
-        ("sqlite3", ("gatewayd.sessions.ledger_file",)),
+        ("sqlite3", ("gatewayd.sessions.ledger_file", "gatewayd.virtual.search")),
     ],
 )
 def test_a_library_stays_in_its_room(library: str, rooms: tuple[str, ...]) -> None:

@@ -37,8 +37,8 @@ SERVICE = {
 """Keys of the service `left`."""
 
 ROUTE = {
-    "tools": """{ hide = ["right__link", "*__alter"], rename = { right__echo = "speak" }, override = {
-    right__echo = { title = "Speak", description = "Speak up.", annotations = { readOnlyHint = true } } } }""",
+    "tools": '{ hide = ["right__link", "*__alter"], rename = { right__echo = "speak" }, '
+    'override = { right__echo = { title = "Speak", description = "Speak up.", annotations = { readOnlyHint = true } } } }',
     "prompts": '{ only = ["left__*"] }',
     "resources": '{ hide = ["demo://right/about"] }',
 }
@@ -106,7 +106,7 @@ async def what_is_left_of_the_rest(client: Client, era: Era) -> None:
     for hidden in ("demo://right/about", "demo://left/secret-1"):
         with pytest.raises(MCPError) as absent:
             await client.read_resource(hidden)
-        assert (absent.value.code, absent.value.data) == (ABSENT[era], {"uri": hidden})
+        assert (absent.value.code, absent.value.data["uri"]) == (ABSENT[era], hidden)
 
 
 async def test_a_single_service_keeps_its_names(era: Era, tmp_path: Path) -> None:

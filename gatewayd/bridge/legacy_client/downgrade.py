@@ -36,6 +36,8 @@ NO_AUDIO: Final = frozenset({"2024-11-05"})
 NO_LINKS: Final = frozenset({"2024-11-05", "2025-03-26"})
 """Revisions that do not know these kinds of content."""
 
+_OUTPUT_SCHEMA: Final = "outputSchema"
+
 OURS: Final = frozenset({HEADER_MISMATCH, UNSUPPORTED_VERSION})
 """Errors about what the gateway made itself: none of them is the client's fault."""
 
@@ -96,17 +98,26 @@ def without_meta(parts: dict[str, bytes], *names: str) -> None:
 
 
 def _tools(parts: dict[str, bytes], _: str) -> None:
+    if not _may_have(parts.get("tools", b""), _OUTPUT_SCHEMA):
+        return
     parts["tools"] = encode_elements(_tool(tool) for tool in elements(parts.get("tools", b"[]")))
 
 
 def _tool(raw: bytes) -> bytes:
     """A tool whose output schema, if any, describes an object, as all legacy revisions that know one want it."""
+    if not _may_have(raw, _OUTPUT_SCHEMA):
+        return raw
     parts = members(raw)
-    schema = parts.get("outputSchema")
+    schema = parts.get(_OUTPUT_SCHEMA)
     if schema is None or (is_object(schema) and string(members(schema).get("type", b"null")) == "object"):
         return raw
-    del parts["outputSchema"]
+    del parts[_OUTPUT_SCHEMA]
     return encode_members(parts)
+
+
+def _may_have(raw: bytes, name: str) -> bool:
+    """Whether a member of that name may be in the text: lists are long, and most have none."""
+    return name.encode() in raw or b"\\u" in raw
 
 
 def _call(parts: dict[str, bytes], version: str) -> None:
