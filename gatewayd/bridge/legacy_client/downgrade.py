@@ -6,6 +6,7 @@ Only what such a client would trip over is changed; members that it does not kno
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -36,19 +37,17 @@ NO_AUDIO: Final = frozenset({"2024-11-05"})
 NO_LINKS: Final = frozenset({"2024-11-05", "2025-03-26"})
 """Revisions that do not know these kinds of content."""
 
-_OUTPUT_SCHEMA: Final = "outputSchema"
-
 OURS: Final = frozenset({HEADER_MISMATCH, UNSUPPORTED_VERSION})
 """Errors about what the gateway made itself: none of them is the client's fault."""
 
 
-def downgraded_result(method: str, version: str, raw: bytes, *, strict_headers: bool = False) -> bytes:
-    """A complete result of `method` for a client of `version`.
+def downgraded_result(method: str, version: str, result: Mapping[str, bytes], *, strict_headers: bool = False) -> bytes:
+    """A complete result of `method`, given by its members, for a client of `version`.
 
     `strict_headers`: tools with an invalid `x-mcp-header` are left out, as clients over HTTP must. Raises `JsonError`
     where something has to be changed that cannot be read.
     """
-    parts = members(raw)
+    parts = dict(result)
     parts.pop("resultType", None)
     if method in CACHEABLE:
         for hint in HINTS:
@@ -98,26 +97,25 @@ def without_meta(parts: dict[str, bytes], *names: str) -> None:
 
 
 def _tools(parts: dict[str, bytes], _: str) -> None:
-    if not _may_have(parts.get("tools", b""), _OUTPUT_SCHEMA):
-        return
-    parts["tools"] = encode_elements(_tool(tool) for tool in elements(parts.get("tools", b"[]")))
+    parts["tools"] = _downgraded_tools(parts.get("tools", b"[]"))
+
+
+@lru_cache(maxsize=8)
+def _downgraded_tools(raw: bytes) -> bytes:
+    """An array of tools. Lists are long, and the same ones are asked for again and again."""
+    before = elements(raw)
+    after = [_tool(tool) for tool in before]
+    return raw if after == before else encode_elements(after)
 
 
 def _tool(raw: bytes) -> bytes:
     """A tool whose output schema, if any, describes an object, as all legacy revisions that know one want it."""
-    if not _may_have(raw, _OUTPUT_SCHEMA):
-        return raw
     parts = members(raw)
-    schema = parts.get(_OUTPUT_SCHEMA)
+    schema = parts.get("outputSchema")
     if schema is None or (is_object(schema) and string(members(schema).get("type", b"null")) == "object"):
         return raw
-    del parts[_OUTPUT_SCHEMA]
+    del parts["outputSchema"]
     return encode_members(parts)
-
-
-def _may_have(raw: bytes, name: str) -> bool:
-    """Whether a member of that name may be in the text: lists are long, and most have none."""
-    return name.encode() in raw or b"\\u" in raw
 
 
 def _call(parts: dict[str, bytes], version: str) -> None:

@@ -119,7 +119,7 @@ class Rounds:
             if kind == "input_required" and self.request.method in MAY_ASK:
                 return self._ask(parts, ids, mint)
             if kind == "complete":
-                return Done(Result(self.request.id, self._downgraded(message.result)))
+                return Done(Result(self.request.id, self._downgraded(parts)))
         except JsonError as error:
             return Broken("the service answered something that nobody can read", error.reason)
         except Unanswerable as error:
@@ -197,8 +197,8 @@ class Rounds:
         self._open = {next(ids): entry for entry in entries if entry.answer is None}
         return Ask(tuple(Request(ident, entry.method, entry.params) for ident, entry in self._open.items()))
 
-    def _downgraded(self, raw: bytes) -> bytes:
-        return downgraded_result(self.request.method, self.client.version, raw, strict_headers=self.strict_headers)
+    def _downgraded(self, parts: Mapping[str, bytes]) -> bytes:
+        return downgraded_result(self.request.method, self.client.version, parts, strict_headers=self.strict_headers)
 
     def _failure(self, reason: str) -> Failure:
         return Failure(self.request.id, INTERNAL_ERROR, f"Internal error: {reason}")

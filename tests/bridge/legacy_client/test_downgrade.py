@@ -18,7 +18,7 @@ from gatewayd.protocol.codes import (
     UNSUPPORTED_VERSION,
 )
 from gatewayd.protocol.jsonrpc import Failure
-from gatewayd.protocol.jsontext import JsonError
+from gatewayd.protocol.jsontext import JsonError, members
 from gatewayd.protocol.versions import LEGACY
 
 V25C, V25B, V25A, V24 = LEGACY
@@ -26,7 +26,7 @@ SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 
 
 def seen(method: str, version: str, said: dict[str, Any], **more: bool) -> Any:
-    return json.loads(downgraded_result(method, version, json.dumps(said).encode(), **more))
+    return json.loads(downgraded_result(method, version, members(json.dumps(said).encode()), **more))
 
 
 @pytest.mark.parametrize("version", LEGACY)
@@ -59,7 +59,7 @@ def test_a_meta_with_nothing_else_goes() -> None:
 
 def test_numbers_and_unknown_members_survive_to_the_letter() -> None:
     raw = b'{"resultType":"complete","content":[{"type":"text","text":"\\u0061","x":1.0e-7}],"n":9007199254740993.10}'
-    assert downgraded_result("tools/call", V24, raw) == (
+    assert downgraded_result("tools/call", V24, members(raw)) == (
         b'{"content":[{"type":"text","text":"\\u0061","x":1.0e-7}],"n":9007199254740993.10}'
     )
 
@@ -170,7 +170,7 @@ def test_prompts_are_made_of_the_same_content() -> None:
 )
 def test_what_cannot_be_read_is_not_passed_on(method: str, said: bytes) -> None:
     with pytest.raises(JsonError):
-        downgraded_result(method, V25C, said)
+        downgraded_result(method, V25C, members(said))
 
 
 @pytest.mark.parametrize(
