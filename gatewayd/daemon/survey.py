@@ -27,7 +27,7 @@ from gatewayd.routes.table import HttpTarget, Route, Service, Table
 from gatewayd.routes.virtual import Discovery, Member, Virtual
 from gatewayd.upstreams.service import Upstream
 from gatewayd.virtual import search
-from gatewayd.virtual.merge import Entry, Report
+from gatewayd.virtual.merge import Entry, Report, View
 from gatewayd.virtual.roster import Roster, Seat
 from gatewayd.virtual.weight import weight
 
@@ -86,7 +86,7 @@ class Offered:
 
     path: str
     services: tuple[str, ...]
-    shaped: bool
+    virtual: bool
     """Whether it is a virtual server; if not, clients see the one service as it is, with what is not fit for others."""
     discovery: Discovery
     tools: tuple[tuple[str, int], ...]
@@ -174,7 +174,10 @@ async def _ask(opened: _Opened, kinds: Sequence[Kind], timeout: float) -> Answer
     catalog.watchers += 1  # or it would be given up when nobody has used it for `timeout.idle`
     with trio.move_on_after(timeout) as patience:
         await _read(opened, catalog, kinds)
-    known = {kind.name: listing for kind in kinds if (listing := catalog.known(kind.name)) is not None}
+    known: dict[KindName, Listing] = {}
+    for kind in kinds:
+        if (listing := catalog.known(kind.name)) is not None:
+            known[kind.name] = listing
     error = None
     if len(known) < len(kinds):
         late = f"it did not say within {timeout:g} seconds what it offers"
@@ -187,9 +190,9 @@ async def _read(opened: _Opened, catalog: Catalog, kinds: Sequence[Kind]) -> Non
     target = opened.upstream.service.target
     starting = isinstance(target, HttpTarget) and target.launch is not None
     catalog.want(kind.name for kind in kinds)
-    while missing := [kind.name for kind in kinds if catalog.known(kind.name) is None]:
-        for name in missing:
-            await catalog.wait(name)
+    while missing := [kind for kind in kinds if catalog.known(kind.name) is None]:
+        for kind in missing:
+            await catalog.wait(kind.name)
         if opened.catalogs.health.trouble is not None:
             if not starting:
                 return
@@ -218,7 +221,7 @@ def _offered(route: Route, table: Table, held: Mapping[str, _Opened], kinds: Seq
     virtual = route.virtual or Virtual((Member(route.services[0]),))
     seats = [Seat(member, held[member.service].upstream, held[member.service].catalogs) for member in virtual.members]
     roster = Roster(virtual, seats, table.pins)
-    views = {kind.name: roster.view(kind, _AUDIENCE) for kind in kinds}
+    views: dict[KindName, View] = {kind.name: roster.view(kind, _AUDIENCE) for kind in kinds}
     tools = tuple((entry.name, weight([entry])) for entry in views[TOOLS.name].entries) if TOOLS.name in views else ()
     return Offered(
         route.path,

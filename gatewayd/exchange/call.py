@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final, Literal
 
 import attrs
@@ -16,6 +17,7 @@ from gatewayd.observe.tree import Node
 from gatewayd.protocol.http1 import RequestHead
 from gatewayd.protocol.jsonrpc import Id
 from gatewayd.protocol.versions import Era
+from gatewayd.upstreams.service import Upstream
 
 End = Literal["disconnected", "timed out", "not reading", "cancelled by client", "session ended", "drained"]
 """Why a call was ended before its answer."""
@@ -32,7 +34,7 @@ class Call:
     """
 
     plan: Plan
-    """The route's program, of the table that the call began with."""
+    """The route's program, of the table that the call began with, or (standing streams) goes on with."""
     head: RequestHead
     principal: Principal
     correlation: Correlation
@@ -65,6 +67,8 @@ class Call:
     """Seconds after which the client will come back for the answer, where the connection was given back before it."""
     listening: bool = False
     """Whether this is a standing stream: no deadline, and a drain ends it politely at once."""
+    follow: Callable[[Upstream], None] | None = None
+    """How a standing stream goes on with another service, if it can."""
 
     def __attrs_post_init__(self) -> None:
         self.reply = RpcReply(self.http)
@@ -80,6 +84,14 @@ class Call:
         member.parent, member.resumable, member.version = carrier or self, False, self.version
         member.settled = True
         return member
+
+    def move(self, plan: Plan) -> None:
+        """Go on under another plan, with the service that it has: for standing streams that can."""
+        if self.follow is not None:
+            self.plan.upstream.usage.end()
+            self.plan = plan
+            plan.upstream.usage.begin()
+            self.follow(plan.upstream)
 
     def trace_fields(self) -> list[Field]:
         """What tells the upstream which request of ours this is."""

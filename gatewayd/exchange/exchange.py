@@ -82,8 +82,7 @@ class Exchange:
 
     async def _account(self, call: Call, work: Callable[[], Awaitable[Outcome]]) -> None:
         outcome: Outcome = "cancelled"
-        upstream = call.plan.upstream
-        upstream.usage.begin()
+        call.plan.upstream.usage.begin()
         self.metrics.in_flight += 1
         self._calls.add(call)
         if call.parent is not None:
@@ -104,6 +103,7 @@ class Exchange:
                 if not self._calls:
                     self._idle.set()
             self.metrics.in_flight -= 1
+            upstream = call.plan.upstream
             upstream.usage.end()
             seconds = trio.current_time() - call.started
             self.metrics.call(call.plan.route.path, upstream.service.name, call.method, outcome, seconds)
@@ -126,10 +126,16 @@ class Exchange:
                 call.end("drained")
 
     async def revoke(self) -> None:
-        """After a reload: end the streams and sessions of principals who could not come in any more."""
+        """After a reload: end the streams and sessions of principals who could not come in any more.
+
+        The streams of others go on with what stands behind their route now.
+        """
         for call in list(self._calls):
+            plan = self.plans.routes.get(call.plan.route.path)
             if call.listening and not self._welcome(call.principal, call.plan.route.path):
                 call.end("session ended")
+            elif plan is not None and plan.upstream is not call.plan.upstream:
+                call.move(plan)
         await self.registry.end_where(lambda session: not self._welcome(session.principal, session.path))
 
     @property

@@ -14,12 +14,13 @@ from functools import partial
 import structlog
 import trio
 
+from gatewayd.bridge.changes import LIST_CHANGED
 from gatewayd.exchange.call import Call
 from gatewayd.exchange.legacy_calls import PRIMED, translate
 from gatewayd.observe.metrics import Outcome
 from gatewayd.protocol.codes import INTERNAL_ERROR, INVALID_REQUEST, UPSTREAM_UNREACHABLE
 from gatewayd.protocol.headers import LAST_EVENT_ID
-from gatewayd.protocol.jsonrpc import Failure, Request, Result, RpcError, encode
+from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result, RpcError, encode
 from gatewayd.sessions.journal import Journal, Place
 from gatewayd.sessions.registry import Registry
 from gatewayd.sessions.session import Session
@@ -50,6 +51,7 @@ class LegacyStreams:
         call.set_deadline(math.inf)
         if place is None or place.standing:
             call.listening = True
+            call.follow = session.goes_along
             return await self._carry_standing(call, session, place)
         call.rpc_id = place.request
         if place.journal is None:
@@ -109,23 +111,29 @@ class LegacyStreams:
             scope.deadline = math.inf if by_client else trio.current_time() + self._registry.life.resume
 
         journal.watch(carried)
-        wait = FIRST_WAIT
+        wait, upstream = FIRST_WAIT, session.upstream
         try:
             while True:
                 if answer is not None:
                     began = trio.current_time()
                     try:
-                        await self._read(session, journal, answer)
+                        with trio.CancelScope() as session.reading:
+                            await self._read(session, journal, answer)
                     except UpstreamError as error:
                         log.info("standing stream lost", service=session.upstream.service.name, reason=error.reason)
                     finally:
                         await answer.aclose()
                     if trio.current_time() - began >= LASTED:
                         wait = FIRST_WAIT
-                answer, wait = await self._listen_again(session, wait)
+                moved = session.upstream is not upstream
+                upstream = session.upstream
+                answer, wait = await self._listen_again(session, 0.0 if moved else wait)
                 if answer is None:
                     break
+                if moved:
+                    await _tell_moved(journal)
         finally:
+            session.reading = None
             session.standing = None
             session.store.close(journal)
             await _leave_unanswered(session)
@@ -150,7 +158,7 @@ class LegacyStreams:
         pinged = False
         while True:
             await trio.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+            wait = min(max(2 * wait, FIRST_WAIT), LONGEST_WAIT)
             with suppress(UpstreamError):
                 answer = await session.peer.listen()
                 if answer is not None or pinged:
@@ -211,6 +219,13 @@ async def _carry(call: Call, session: Session, journal: Journal, after: int) -> 
         journal.leave(follower)
     await call.reply.finish_without_answer()
     return "ok"
+
+
+async def _tell_moved(journal: Journal) -> None:
+    """Another service stands behind the session: whatever was listed may be something else now."""
+    for method in LIST_CHANGED.values():
+        await journal.wait_room()
+        journal.add(encode(Notification(method)))
 
 
 async def _leave_unanswered(session: Session) -> None:

@@ -10,6 +10,7 @@ import trio
 
 from gatewayd.exchange.call import Call
 from gatewayd.exchange.hop import modern_hop
+from gatewayd.exchange.listening import Listening
 from gatewayd.exchange.relay import Finish, relay
 from gatewayd.exchange.revisions import complete, list_callable, offer_all
 from gatewayd.observe.metrics import Outcome
@@ -18,8 +19,8 @@ from gatewayd.protocol.envelope import check_modern
 from gatewayd.protocol.jsonrpc import Message, Notification, Request, Result, RpcError, encode
 from gatewayd.protocol.jsontext import text
 from gatewayd.protocol.versions import DISCOVER, LISTEN, META_SUBSCRIPTION_ID
-from gatewayd.upstreams.channel import UpstreamBroke
-from gatewayd.upstreams.service import Caller
+from gatewayd.upstreams.channel import Answer, UpstreamBroke
+from gatewayd.upstreams.service import Caller, Upstream
 
 _FINISH: Mapping[str, Finish] = {DISCOVER: offer_all, "tools/list": list_callable}
 
@@ -44,7 +45,17 @@ async def serve_modern(call: Call, message: Message, ids: itertools.count[int]) 
     call.listening = message.method == LISTEN
     call.set_deadline(math.inf if call.listening else trio.current_time() + upstream.service.timeouts.call)
     call.reply.keeps_alive = True
-    answer = await upstream.request(request, checked.version, checked.name, _caller(call))
+    caller = _caller(call)
+    answer = await upstream.request(request, checked.version, checked.name, caller)
+    if call.listening:
+
+        async def again(upstream: Upstream) -> Answer:
+            return await upstream.request(
+                Request(next(ids), request.method, request.params), checked.version, None, caller
+            )
+
+        answer = listening = Listening(answer, again, request.params or b"{}")
+        call.follow = listening.follow
     try:
 
         async def translate(message: Notification | Request) -> Notification | None:

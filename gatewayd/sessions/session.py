@@ -70,6 +70,8 @@ class Session:
     calls: dict[Id, RunningCall] = attrs.field(factory=dict[Id, RunningCall], init=False)
     standing: Journal | None = attrs.field(default=None, init=False)
     """The server-to-client stream that belongs to no request, while it is open or its client may return."""
+    reading: trio.CancelScope | None = attrs.field(default=None, init=False)
+    """Around waiting for what the service says unasked."""
     closed: bool = attrs.field(default=False, init=False)
     _asked: dict[int, tuple[Id, int | None]] = attrs.field(factory=dict[int, tuple[Id, int | None]], init=False)
     """By our id: the upstream's, and the call that the question came with."""
@@ -145,11 +147,18 @@ class Session:
                 return Notification(message.method, encode_members({**params, "requestId": b"%d" % ours}))
         return None
 
+    def goes_along(self, upstream: Upstream) -> None:
+        """The connection that carries the session's stream has nothing to do for a move: the session moves."""
+
     async def move(self, upstream: Upstream) -> None:
         """Go on with another service; calls that run now are still answered by the old one."""
         self.upstream.usage.end()
         upstream.usage.begin()
-        await self.peer.move(upstream)
+        try:
+            await self.peer.move(upstream)
+        finally:
+            if self.reading is not None:
+                self.reading.cancel()
 
     async def close(self) -> None:
         """End everything: calls and streams are cancelled, the upstream session is deleted. Idempotent; bounded."""

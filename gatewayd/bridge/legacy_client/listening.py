@@ -65,7 +65,7 @@ class Opener:
         """Held by whoever opens one and puts it into its place."""
         self._inner = inner
         self._client = client
-        self._caller = Caller(caller.key)
+        self._caller = Caller(caller.key, session=caller.session)
         self._ids = ids
 
     async def open(self, notifications: bytes) -> Subscription:

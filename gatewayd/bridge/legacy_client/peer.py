@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from contextlib import suppress
 
+import msgspec
 import trio
 
 from gatewayd.bridge.changes import LIST_CHANGED
@@ -51,7 +52,7 @@ class ModernPeer:
         self.level: str | None = None
         self._inner = inner
         self._client = client
-        self._key = caller.key
+        self._caller = Caller(caller.key, session=caller.session)
         self._tools = tools
         self._over_http = isinstance(inner.service.target, HttpTarget)
         self._running: set[LegacyAnswer] = set()
@@ -102,13 +103,14 @@ class ModernPeer:
         """See `Sender.fields`."""
         if rounds.request.method != CALL:
             return ()
-        asker = ToolsAsker(self._inner, Caller(self._key), self.ids)
+        asker = ToolsAsker(self._inner, self._caller, self.ids)
         tool, arguments = _name(rounds) or "", rounds.parts.get("arguments")
         return await self._tools.fields(tool, arguments, asker, relearn=relearn)
 
     async def submit(self, request: Request, rounds: Rounds, fields: tuple[Field, ...]) -> Answer:
         """See `Sender.submit`."""
-        return await self._inner.request(request, MODERN[0], _name(rounds), Caller(self._key, fields))
+        caller = msgspec.structs.replace(self._caller, fields=fields)
+        return await self._inner.request(request, MODERN[0], _name(rounds), caller)
 
     async def _carry(self, message: Request) -> Answer:
         rounds = Rounds(message, members(message.params or b"{}"), self._client, strict_headers=self._over_http)

@@ -72,7 +72,7 @@ class ModernClients:
         self._closed = True
 
     async def _lease(self, request: ClientRequest, caller: Caller) -> Lease:
-        return await self._pool.lease(caller.key, bridgeable(request.capabilities))
+        return await self._pool.lease(caller.key, bridgeable(request.capabilities), caller.session)
 
     async def _discover(self, request: ClientRequest, caller: Caller) -> Answer:
         lease = await self._lease(request, caller)

@@ -83,13 +83,15 @@ class SessionPool:
     def __len__(self) -> int:
         return len(self._all)
 
-    async def lease(self, principal: str, capabilities: bytes) -> Lease:
+    async def lease(self, principal: str, capabilities: bytes, session: str = "") -> Lease:
         """A session of the principal in which these capabilities are declared; opened if there is none.
 
-        Concurrent callers share one opening. `capabilities` as `bridgeable` returns them. Raises `UpstreamError`:
+        `session` is that of the client, if it has one: with `per = "session"` each has one of its own here. Concurrent
+        callers share one opening. `capabilities` as `bridgeable` returns them. Raises `UpstreamError`:
         `UpstreamUnreachable` where too many sessions are busy, `UpstreamTimedOut`, and what the opening raises.
         """
-        key = None if self._service.per == "call" else (principal, capabilities)
+        own = session if self._service.per == "session" else ""
+        key = None if self._service.per == "call" else (principal, capabilities, own)
         entry = None if key is None else self._shared.get(key)
         if entry is None:
             entry = self._launch(Entry(principal, capabilities, key))
