@@ -49,6 +49,11 @@ class Report:
     withheld: bool
     """Whether it is kept from clients."""
 
+    @property
+    def what(self) -> str:
+        """One of its kind, in a word."""
+        return self.kind.removesuffix("s")
+
 
 @attrs.frozen(eq=False)
 class View:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from gatewayd.bridge.asking import ELICIT, INPUT_REQUESTS
 from gatewayd.protocol.jsonrpc import Failure
 from gatewayd.protocol.jsontext import (
     elements,
@@ -26,13 +27,14 @@ Rewrite = Callable[[str], str]
 
 _URI: Final = b'"uri"'
 _TASK: Final = b'"taskId"'
+_ASKING: Final = b'"inputRequests"'
 _ESCAPE: Final = b"\\u"
 """Only so could a member name be spelled in another way."""
 
 
 def mentions(raw: bytes | None) -> bool:
-    """Whether an answer may name a resource or a task; most do not, and are left alone."""
-    return raw is not None and (_URI in raw or _TASK in raw or _ESCAPE in raw)
+    """Whether an answer may name a resource or a task, or ask something; most do not, and are left alone."""
+    return raw is not None and any(sign in raw for sign in (_URI, _TASK, _ASKING, _ESCAPE))
 
 
 def rewritten_result(method: str, raw: bytes, rewrite: Rewrite) -> bytes:
@@ -59,6 +61,30 @@ def rewritten_failure(failure: Failure, rewrite: Rewrite) -> Failure:
         return failure
     data = _uri(failure.data, rewrite) if is_object(failure.data) else failure.data
     return Failure(failure.id, failure.code, failure.message, data)
+
+
+def attributed(raw: bytes, service: str) -> bytes:
+    """A result whose questions to a person say who asks: clients see nobody but the gateway.
+
+    MCP 2025-11-25, elicitation: it must be clear which server asks. Raises `JsonError` where it cannot be read.
+    """
+    if _ASKING not in raw and _ESCAPE not in raw:
+        return raw
+    parts = members(raw)
+    entries = members_if_any(parts.get(INPUT_REQUESTS))
+    for key, entry in entries.items():
+        entries[key] = _attributed_entry(entry, service)
+    return encode_members({**parts, INPUT_REQUESTS: encode_members(entries)}) if entries else raw
+
+
+def _attributed_entry(raw: bytes, service: str) -> bytes:
+    parts = members_if_any(raw)
+    params = members_if_any(parts.get("params"))
+    message = string(params.get("message", b"null"))
+    if string(parts.get("method", b"null")) != ELICIT or message is None:
+        return raw
+    params["message"] = text(f"[{service}] {message}")
+    return encode_members({**parts, "params": encode_members(params)})
 
 
 def _each(parts: dict[str, bytes], name: str, change: Callable[[bytes], bytes]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 import attrs
+import structlog
 import trio
 
 from gatewayd.catalog.catalog import Catalog
@@ -16,11 +17,15 @@ from gatewayd.catalog.listing import Hints
 from gatewayd.routes.lock import Pins
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.upstreams.service import Upstream
-from gatewayd.virtual.merge import Part, View, merge
+from gatewayd.virtual.merge import Part, Report, View, merge
 from gatewayd.virtual.places import Places
+
+log = structlog.get_logger("gatewayd.virtual")
 
 MOST_VIEWS: Final = 32
 """Merged lists that are kept: one for each combination of what the members list. Most have one of each kind."""
+MOST_NOTED: Final = 1000
+"""Reports that are written into the log as long as the configuration stays the same."""
 
 
 @attrs.frozen(eq=False)
@@ -44,6 +49,7 @@ class Roster:
         self.pins = pins
         self.seats = tuple(seats)
         self.by_service = {seat.member.service: seat for seat in self.seats}
+        self._noted: set[Report] = set()
         self._views: OrderedDict[tuple[object, ...], View] = OrderedDict()
         self._places: OrderedDict[tuple[View, View], Places] = OrderedDict()
 
@@ -94,6 +100,7 @@ class Roster:
         if view is None:
             expose = None if places is None else places.expose
             view = self._views[key] = merge(kind, parts, self.virtual, self.pins, expose)
+            self._note(view)
             if len(self._views) > MOST_VIEWS:
                 self._views.popitem(last=False)
         self._views.move_to_end(key)
@@ -126,6 +133,15 @@ class Roster:
         """The merged lists that were used last, one of each kind."""
         latest = {view.kind.name: view for view in self._views.values()}
         return list(latest.values())
+
+    def _note(self, view: View) -> None:
+        """Write down, once each, what is kept from clients, and what else there is to say."""
+        for report in view.reports:
+            if report not in self._noted and len(self._noted) < MOST_NOTED:
+                self._noted.add(report)
+                event = f"{report.what} withheld" if report.withheld else f"{report.what} to look at"
+                facts = {"service": report.service, report.what: report.name, "reason": report.reason}
+                log.warning(event, **facts)
 
     def _parts(self, kind: Kind, audience: Audience) -> list[Part]:
         known = ((seat.member, catalog.known(kind.name)) for seat, catalog in self.catalogs(audience))

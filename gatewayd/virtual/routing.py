@@ -23,7 +23,7 @@ from gatewayd.virtual.calls import Translate, carry
 from gatewayd.virtual.finding import find, find_place, find_places, unknown
 from gatewayd.virtual.inquiry import Inquiry, Shared
 from gatewayd.virtual.merge import Entry, View
-from gatewayd.virtual.rewriting import mentions, rewritten_failure, rewritten_result
+from gatewayd.virtual.rewriting import attributed, mentions, rewritten_failure, rewritten_result
 from gatewayd.virtual.roster import Seat
 from gatewayd.virtual.tasks import TASK_ID, open_task, seal_task, with_task
 
@@ -145,6 +145,8 @@ class Routing:
             if isinstance(message, Failure):
                 return rewritten_failure(message, rewrite)
             result = with_task(message.result, seal, rewrite)
+            if len(roster.seats) > 1:
+                result = attributed(result, service)
             return Result(message.id, rewritten_result(inquiry.request.method, result, rewrite))
 
         return translate

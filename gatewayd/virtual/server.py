@@ -31,7 +31,7 @@ from gatewayd.virtual.listeners import Listeners
 from gatewayd.virtual.lists import Lists
 from gatewayd.virtual.roster import Roster
 from gatewayd.virtual.routing import Routing
-from gatewayd.virtual.weight import weight
+from gatewayd.virtual.weight import weight_of
 
 log = structlog.get_logger("gatewayd.virtual")
 
@@ -126,7 +126,7 @@ class VirtualServer:
             "services": members,
             "listening": len(self._listeners),
             "listed": {name: len(view.entries) for name, view in views.items()},
-            "tokens": weight(views["tools"].entries) if "tools" in views else None,
+            "tokens": weight_of(views["tools"]) if "tools" in views else None,
             "reports": reports[:MOST_SHOWN],
         }
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from gatewayd.protocol.jsontext import encode_members, members_if_any
-from gatewayd.virtual.merge import Entry
+from gatewayd.virtual.merge import Entry, View
 
 READ: Final = ("name", "description", "inputSchema")
 """What clients hand to their models of a definition."""
@@ -27,6 +28,12 @@ def tokens(text: str) -> int:
 def weight(entries: Iterable[Entry]) -> int:
     """About how many tokens a list of tools takes."""
     return sum(tokens(_read(entry.raw)) for entry in entries)
+
+
+@lru_cache(maxsize=32)
+def weight_of(view: View) -> int:
+    """The same of a merged list: a long one takes a while, but once."""
+    return weight(view.entries)
 
 
 def _read(raw: bytes) -> str:

@@ -57,6 +57,13 @@ async def withheld(client: Client, *tools: str) -> None:
         assert unknown.value.code == types.INVALID_PARAMS
 
 
+async def reported(gateway: Gateway, *reasons: str) -> None:
+    """Wait until `/services` says all of that. Bounded."""
+    with trio.fail_after(PATIENCE):
+        while not all(reason in json.dumps((await gateway.ask_admin("/services")).json()) for reason in reasons):
+            await trio.sleep(0.05)
+
+
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_was_not_approved_is_withheld(era: Era, tmp_path: Path) -> None:
     left, right = web("left", "legacy"), web("right", "modern")
@@ -85,10 +92,8 @@ async def change_and_approve(gateway: Gateway, user: User, client: Client, one: 
         await user.hears(LIST_CHANGED)
         await withheld(client, gone)
     await call(client, f"{one}__grow", name="added")
+    await reported(gateway, "has changed: description", "has changed: schema", "is new")
     await withheld(client, added)
-    said = json.dumps((await gateway.ask_admin("/services")).json())
-    for reason in ("has changed: description", "has changed: schema", "is new"):
-        assert reason in said
     assert {"echo", "count", "added"} <= {str(event.get("tool")) for event in gateway.events()[changes:]}
     await approve(gateway)
     tools = await has_tools(client, added, f"{one}__echo", f"{one}__count")
@@ -125,4 +130,8 @@ async def test_the_lock_file_can_be_read_in_a_diff(tmp_path: Path) -> None:
             await approve(gateway)
             after = lock.read_text().splitlines()
     assert len(before) == len(after) > len(ALL)
-    assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
+    different = [number for number, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    section = before.index("[services.left.tools.echo]")
+    assert [before[number].split()[0] for number in different] == ["description", "text"]
+    assert all(section < number < before.index("", section) for number in different)
+    assert CHANGED in after[different[1]]
