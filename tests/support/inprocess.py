@@ -163,9 +163,10 @@ class InProcess:
 
     def at_rest(self) -> Counter[str]:
         """What is left of the tree when nobody is connected: services, and the sessions that are open."""
+        virtual = sum(route.virtual is not None for route in self.table.routes.values())
         return Counter(
             daemon=1, listener=self.listening, sessions=1, upstreams=1, service=len(self.table.services)
-        ) + Counter(session=len(self.registry))
+        ) + Counter(session=len(self.registry), virtual=virtual)
 
     async def settle(self) -> None:
         """Wait until nothing runs any more, and nobody is waited for any more."""
