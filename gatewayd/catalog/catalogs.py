@@ -59,7 +59,7 @@ class Catalogs:
 
     def of(self, audience: Audience) -> Catalog:
         """The catalog for an audience; one that knows nothing yet, if it is the first time."""
-        if self.upstream.service.per != "session":
+        if audience.session and self.upstream.service.per != "session":
             audience = Audience(audience.principal, audience.capabilities)
         catalog = self._catalogs.get(audience)
         if catalog is None or catalog.over:

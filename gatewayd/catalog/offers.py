@@ -10,6 +10,7 @@ import attrs
 from gatewayd.bridge.changes import LISTS
 from gatewayd.protocol.jsontext import is_object, members, members_if_any, string
 from gatewayd.protocol.versions import META, META_SERVER_INFO
+from gatewayd.routes.suspicion import strip_hidden_json
 
 SUBSCRIBE: Final = "subscribe"
 LIST_CHANGED_FLAG: Final = "listChanged"
@@ -38,8 +39,11 @@ class Offers:
 
 
 def read_offers(result: bytes) -> Offers:
-    """Read a result. Raises `JsonError` where it is none; what is not as it should be in it counts as missing."""
-    parts = members(result)
+    """Read a result, without what is hidden in it from people, but not from models.
+
+    Raises `JsonError` where it is none; what is not as it should be in it counts as missing.
+    """
+    parts = members(strip_hidden_json(result))
     info = members_if_any(parts.get(META)).get(META_SERVER_INFO)
     return Offers(
         members_if_any(parts.get("capabilities")),

@@ -124,8 +124,8 @@ class Daemon:
         gateway = table.gateway
         terms = Terms(gateway.session, gateway.max)
         self._registry = Registry(terms, self._keychain, ledger, self._metrics, self._branch("sessions"), sessions)
-        self._services = Services(services, self._registry, self._branch("upstreams"), self._keychain, self._ids)
-        self._virtuals = VirtualServers(services, self._registry, self._branch("routes"), self._keychain, self._ids)
+        behind = (services, self._registry, self._branch("upstreams"), self._keychain, self._ids)
+        self._services, self._virtuals = Services(*behind), VirtualServers(*behind)
         self._generation = await provision(1, table, self._services, self._virtuals, _now())
         self._services.use(self._generation.services, gateway.drain)
         self._virtuals.use(self._generation.virtuals, gateway.drain)

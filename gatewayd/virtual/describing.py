@@ -55,10 +55,7 @@ def _capabilities(known: Sequence[Offers], *, whole: bool) -> Mapping[str, bytes
     """The union. As long as a member has not said anything, it may still come with any list: clients of sessions are
     told only once. Changes are told of every list, because the gateway looks where no member tells it.
     """
-    merged: dict[str, bytes] = {}
-    for name in LISTS:
-        if not whole or any(offers.has(name) for offers in known):
-            merged[name] = encode_members({LIST_CHANGED_FLAG: b"true"})
+    merged = {name: encode_members({LIST_CHANGED_FLAG: b"true"}) for name in lists_of(known, whole=whole)}
     if "resources" in merged:
         subscribe = not whole or any(offers.has("resources", SUBSCRIBE) for offers in known)
         merged["resources"] = encode_members({SUBSCRIBE: _flag(subscribe), LIST_CHANGED_FLAG: b"true"})
@@ -72,6 +69,11 @@ def _capabilities(known: Sequence[Offers], *, whole: bool) -> Mapping[str, bytes
         if common:
             merged[name] = encode_members(common)
     return merged
+
+
+def lists_of(known: Sequence[Offers], *, whole: bool) -> list[str]:
+    """The lists that there are, or (not `whole`: somebody has not said anything) may be."""
+    return [name for name in LISTS if not whole or any(offers.has(name) for offers in known)]
 
 
 def _flag(value: bool) -> bytes:

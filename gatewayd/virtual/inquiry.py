@@ -50,5 +50,5 @@ class Inquiry:
 def read_inquiry(message: Request, version: str, caller: Caller, roster: Roster) -> Inquiry:
     """Read a request that `check_modern` has passed. Raises `RpcError` for a bad log level."""
     request = read_request(message)
-    audience = Audience(caller.key, bridgeable(request.capabilities), caller.session)
+    audience = roster.audience(caller, bridgeable(request.capabilities))
     return Inquiry(request, version, caller, audience, roster)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 import trio
@@ -12,9 +12,10 @@ from gatewayd.bridge.modern_client.filters import Filter, read_filter
 from gatewayd.bridge.modern_client.listen_answer import ListenAnswer
 from gatewayd.catalog.catalogs import Audience
 from gatewayd.upstreams.service import Upstream
+from gatewayd.virtual.describing import lists_of
 from gatewayd.virtual.finding import find_places
 from gatewayd.virtual.inquiry import Inquiry, Shared
-from gatewayd.virtual.standing import Standing
+from gatewayd.virtual.standing import Digests, Standing, digests
 from gatewayd.virtual.subscribing import Subscription
 
 COALESCE = 0.03
@@ -29,8 +30,9 @@ class Listeners:
     def __init__(self, shared: Shared, nursery: trio.Nursery) -> None:
         self._shared = shared
         self._nursery = nursery
-        self._standing: dict[Standing, Sequence[Subscription]] = {}
-        self._changed: set[Audience] = set()
+        self._standing: dict[ListenAnswer, tuple[Standing, Sequence[Subscription]]] = {}
+        self._changed: set[tuple[str, bytes]] = set()
+        """Principals and capabilities of the audiences that see something else."""
         self._renewed = False
         """Whether the roster is another one since anybody was told."""
         self._some = trio.Event()
@@ -42,26 +44,30 @@ class Listeners:
         """`subscriptions/listen`. Raises `RpcError` where that cannot be read."""
         wanted = read_filter(inquiry.request)
         subscriptions, agreed = await self._subscribed(inquiry, wanted.uris)
-        honoured = Filter(wanted.lists, tuple(uri for uri in wanted.uris if uri in agreed))
+        offers = [catalog.offers for _, catalog in inquiry.roster.catalogs(inquiry.audience)]
+        known = [one for one in offers if one is not None]
+        there = lists_of(known, whole=len(known) == len(offers))
+        lists = tuple(name for name in wanted.lists if name in there)
+        honoured = Filter(lists, tuple(uri for uri in wanted.uris if uri in agreed))
         answer = ListenAnswer(inquiry.request.id, honoured, self._part)
-        standing = Standing(answer, inquiry.audience, wanted.lists)
+        standing = Standing(answer, inquiry.audience, lists)
         for subscription in subscriptions:
             subscription.hear = answer.hear
-        self._standing[standing] = subscriptions
+        self._standing[answer] = standing, subscriptions
         standing.watch(self._shared.roster)
-        standing.look(self._shared.roster)
+        standing.look(digests(self._shared.roster, inquiry.audience))
         return answer
 
     def changed(self, audience: Audience) -> None:
         """A member has something else for that audience."""
-        self._changed.add(audience)
+        self._changed.add((audience.principal, audience.capabilities))
         self._some.set()
 
     def renew(self) -> None:
         """The roster is another one."""
         self._renewed = True
         self._some.set()
-        for standing, subscriptions in self._standing.items():
+        for standing, subscriptions in self._standing.values():
             standing.watch(self._shared.roster)
             for subscription in subscriptions:
                 subscription.renew()
@@ -74,16 +80,24 @@ class Listeners:
             self._some = trio.Event()
             changed, self._changed = self._changed, set()
             renewed, self._renewed = self._renewed, False
-            for standing in list(self._standing):
-                if renewed or standing.hears_of(changed):
-                    standing.look(self._shared.roster)
+            await self._tell(None if renewed else changed)
+
+    async def _tell(self, changed: Collection[tuple[str, bytes]] | None) -> None:
+        """Have those look who see something else; None: all. Once for each audience; others have their turn."""
+        seen: dict[Audience, Digests] = {}
+        for standing, _ in list(self._standing.values()):
+            audience = standing.audience
+            if changed is None or (audience.principal, audience.capabilities) in changed:
+                if audience not in seen:
+                    seen[audience] = digests(self._shared.roster, audience)
+                    await trio.lowlevel.checkpoint()
+                standing.look(seen[audience])
 
     def _part(self, answer: ListenAnswer) -> None:
-        standing = next((one for one in self._standing if one.answer is answer), None)
-        if standing is not None:
-            standing.leave()
-            for subscription in self._standing.pop(standing):
-                subscription.life.cancel()
+        standing, subscriptions = self._standing.pop(answer)
+        standing.leave()
+        for subscription in subscriptions:
+            subscription.life.cancel()
 
     async def _subscribed(self, inquiry: Inquiry, uris: Sequence[str]) -> tuple[list[Subscription], set[str]]:
         """Subscriptions at all members that have some of these, and what they agreed to."""

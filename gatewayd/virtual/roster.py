@@ -16,7 +16,7 @@ from gatewayd.catalog.kinds import RESOURCES, TEMPLATES, TOOLS, Kind
 from gatewayd.catalog.listing import Hints
 from gatewayd.routes.lock import Pins
 from gatewayd.routes.virtual import Member, Virtual
-from gatewayd.upstreams.service import Upstream
+from gatewayd.upstreams.service import Caller, Upstream
 from gatewayd.virtual.merge import Part, Report, View, merge
 from gatewayd.virtual.places import Places
 
@@ -49,6 +49,7 @@ class Roster:
         self.pins = pins
         self.seats = tuple(seats)
         self.by_service = {seat.member.service: seat for seat in self.seats}
+        self._by_session = any(seat.upstream.service.per == "session" for seat in self.seats)
         self._noted: set[Report] = set()
         self._views: OrderedDict[tuple[object, ...], View] = OrderedDict()
         self._places: OrderedDict[tuple[View, View], Places] = OrderedDict()
@@ -60,6 +61,10 @@ class Roster:
             for r in (self, other)
         )
         return mine == theirs
+
+    def audience(self, caller: Caller, capabilities: bytes) -> Audience:
+        """Who is told the same as that caller; its session matters where a member has one for each."""
+        return Audience(caller.key, capabilities, caller.session if self._by_session else "")
 
     def catalogs(self, audience: Audience) -> Iterator[tuple[Seat, Catalog]]:
         """Each member's catalog for an audience."""

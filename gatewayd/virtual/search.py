@@ -83,7 +83,8 @@ class Index:
             return self._entries[:limit]
         wanted = " OR ".join(f'"{word}" OR "{word}"*' for word in words)
         ranked = "SELECT rowid FROM tools WHERE tools MATCH ? ORDER BY bm25(tools, 4.0, 1.0), rowid LIMIT ?"
-        return [self._entries[rowid] for (rowid,) in self._table.execute(ranked, (wanted, limit))]
+        rows: list[tuple[int]] = self._table.execute(ranked, (wanted, limit)).fetchall()
+        return [self._entries[rowid] for (rowid,) in rows]
 
 
 def found(entries: Sequence[Entry]) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -12,7 +12,7 @@ from gatewayd.bridge.changes import LIST_CHANGED
 from gatewayd.bridge.modern_client.listen_answer import ListenAnswer
 from gatewayd.catalog.catalog import Catalog
 from gatewayd.catalog.catalogs import Audience
-from gatewayd.catalog.kinds import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind
+from gatewayd.catalog.kinds import PROMPTS, RESOURCES, TEMPLATES, TOOLS, Kind, KindName
 from gatewayd.protocol.jsonrpc import Notification
 from gatewayd.virtual.roster import Roster
 
@@ -20,6 +20,8 @@ LISTED: Final[Mapping[str, tuple[Kind, ...]]] = MappingProxyType(
     {"tools": (TOOLS,), "prompts": (PROMPTS,), "resources": (RESOURCES, TEMPLATES)}
 )
 """The lists that each announcement is about."""
+Digests = Mapping[str, bytes]
+"""By announcement: equal for lists in which clients see the same."""
 
 
 @attrs.define(eq=False)
@@ -29,13 +31,13 @@ class Standing:
     answer: ListenAnswer
     audience: Audience
     lists: tuple[str, ...]
-    _seen: dict[str, tuple[bytes, ...]] = attrs.field(factory=dict[str, "tuple[bytes, ...]"], init=False)
+    _seen: dict[str, bytes] = attrs.field(factory=dict[str, bytes], init=False)
     _watched: list[Catalog] = attrs.field(factory=list[Catalog], init=False)
 
     def watch(self, roster: Roster) -> None:
         """Have the lists of all members kept true from now on, whatever was watched before."""
         before, self._watched = self._watched, [catalog for _, catalog in roster.catalogs(self.audience)]
-        wanted = [kind.name for name in self.lists for kind in LISTED[name]]
+        wanted: list[KindName] = [kind.name for name in self.lists for kind in LISTED[name]]
         for catalog in self._watched:
             catalog.watchers += 1
             catalog.want(wanted)
@@ -46,22 +48,24 @@ class Standing:
         before, self._watched = self._watched, []
         _let_go(before)
 
-    def hears_of(self, changed: Collection[Audience]) -> bool:
-        """Whether one of these audiences is its own, for some service."""
-        return any(
-            (a.principal, a.capabilities) == (self.audience.principal, self.audience.capabilities) for a in changed
-        )
-
-    def look(self, roster: Roster) -> None:
+    def look(self, now: Digests) -> None:
         """Tell of every list that is not what it was. As long as nobody has said anything, there is nothing to tell."""
         for name in self.lists:
-            kinds = LISTED[name]
-            if not any(catalog.known(kind.name) for _, catalog in roster.catalogs(self.audience) for kind in kinds):
-                continue
-            now = tuple(roster.view(kind, self.audience).digest for kind in kinds)
-            if self._seen.get(name, now) != now:
-                self.answer.hear(Notification(LIST_CHANGED[name]))
-            self._seen[name] = now
+            digest = now.get(name)
+            if digest is not None:
+                if self._seen.get(name, digest) != digest:
+                    self.answer.hear(Notification(LIST_CHANGED[name]))
+                self._seen[name] = digest
+
+
+def digests(roster: Roster, audience: Audience) -> Digests:
+    """What an audience sees, by announcement; without those of which no member has said anything."""
+    catalogs = [catalog for _, catalog in roster.catalogs(audience)]
+    return {
+        name: b"".join(roster.view(kind, audience).digest for kind in kinds)
+        for name, kinds in LISTED.items()
+        if any(catalog.known(kind.name) for catalog in catalogs for kind in kinds)
+    }
 
 
 def _let_go(catalogs: Iterable[Catalog]) -> None:

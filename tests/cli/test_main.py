@@ -9,15 +9,15 @@ import socket
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from gatewayd import __version__, cli
+from gatewayd import __version__
 from gatewayd.auth.keyring import digest
 from tests.architecture.source import ROOT
+from tests.cli.conftest import Run
 
 GOOD = """\
 [services.search]
@@ -38,23 +38,6 @@ error[GW111]: unknown key `aut`
   | ^^^
   = hint: did you mean `auth`?
 """
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs one command: its exit code, what it printed, and what it complained about."""
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main([str(word) for word in words])
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else 1
-        return (status, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -182,12 +165,25 @@ def test_the_example_passes_its_own_check(run: Run) -> None:
 def test_help_names_every_command(run: Run) -> None:
     status, out, _ = run("--help")
     assert status == 0
-    for command in ("check", "keys", "schema", "demo", "--config FILE"):
+    for command in ("check", "lock", "keys", "schema", "demo", "--config FILE"):
         assert f"  {command}" in out
     assert run("--version")[1] == f"gatewayd {__version__}\n"
 
 
-@pytest.mark.parametrize("words", [[], ["chek"], ["check"], ["keys"], ["keys", "add"], ["--confg", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["chek"],
+        ["check"],
+        ["lock"],
+        ["lock", "gateway.toml", "--timeout", "soon"],
+        ["check", "gateway.toml", "--live", "--timeout", "0s"],
+        ["keys"],
+        ["keys", "add"],
+        ["--confg", "x"],
+    ],
+)
 def test_a_wrong_question_gets_the_usage_and_2(run: Run, words: list[str]) -> None:
     status, out, complaints = run(*words)
     assert (status, out) == (2, "")

@@ -1,0 +1,63 @@
+"""Equal lists are one, and a bad thing takes no good one with it."""
+
+from __future__ import annotations
+
+import gc
+import json
+from typing import Any
+
+import trio
+
+from gatewayd.catalog.kinds import PROMPTS, TOOLS
+from gatewayd.catalog.listings import Listings
+from gatewayd.upstreams.paging import Pages
+
+
+def pages(*items: Any, fault: str | None = None) -> Pages:
+    return Pages([json.dumps(item).encode() for item in items], [], fault)
+
+
+def tool(name: str) -> dict[str, Any]:
+    return {"name": name, "inputSchema": {"type": "object"}}
+
+
+async def test_equal_lists_are_one_object_and_new_only_once() -> None:
+    listings = Listings()
+    one, new = await listings.read(TOOLS, pages(tool("a")))
+    again, newer = await listings.read(TOOLS, pages(tool("a")))
+    assert one is again
+    assert (new, newer) == (True, False)
+    assert (await listings.read(PROMPTS, pages(tool("a"))))[0] is not one
+    assert (await listings.read(TOOLS, pages(tool("a"), fault="cut")))[0] is not one
+    assert (await listings.read(TOOLS, pages(tool("b"))))[0] is not one
+
+
+async def test_a_list_that_nobody_has_is_forgotten() -> None:
+    listings = Listings()
+    await listings.read(TOOLS, pages(tool("a")))
+    gc.collect()
+    assert (await listings.read(TOOLS, pages(tool("a"))))[1]
+
+
+async def test_flaws_and_repetitions_are_left_out_and_named() -> None:
+    listing, _ = await Listings().read(TOOLS, pages(tool("a"), 7, tool("b"), tool("a"), {"name": "c"}, fault="cut"))
+    assert [item.name for item in listing.items] == ["a", "b"]
+    assert [flaw.name for flaw in listing.flaws] == ["?", "a", "c", "*"]
+    assert [flaw.reason for flaw in listing.flaws][1::2] == ["is listed twice", "cut"]
+
+
+async def test_a_long_list_gives_others_their_turn() -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        listing, _ = await Listings().read(TOOLS, pages(*({**tool(f"t{n}"), "title": "x" * 500} for n in range(2000))))
+        nursery.cancel_scope.cancel()
+    assert len(listing.items) == 2000
+    assert turns > 10

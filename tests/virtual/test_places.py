@@ -1,0 +1,137 @@
+"""Where URIs lead to, and under which URI what is where is reached."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewayd.catalog.definitions import Item
+from gatewayd.catalog.kinds import RESOURCES, TEMPLATES, Kind
+from gatewayd.catalog.listing import Listing
+from gatewayd.routes.shaping import Shape, Shapes
+from gatewayd.routes.virtual import Member, Virtual
+from gatewayd.virtual.merge import merge
+from gatewayd.virtual.places import Places
+
+
+def listing(kind: Kind, *names: str) -> Listing:
+    return Listing(kind, tuple(Item(name, json.dumps({kind.key: name}).encode()) for name in names), ())
+
+
+def hide(*patterns: str) -> Shapes:
+    return Shapes(resources=Shape(hide=patterns))
+
+
+def places(resources: dict[str, list[str]], templates: dict[str, list[str]] | None = None, **changes: Any) -> Places:
+    """For members of these names, with what they list; `shapes` are the route's, those of members by name."""
+    shapes: dict[str, Shapes] = changes.pop("of", {})
+    members = tuple(Member(name, name, shapes.get(name, Shapes())) for name in resources)
+    virtual = attrs.evolve(Virtual(members), **changes)
+    known = templates or {}
+    parts = [(member, listing(RESOURCES, *resources[member.service])) for member in members]
+    more = [(member, listing(TEMPLATES, *known.get(member.service, []))) for member in members]
+    return Places(virtual, merge(RESOURCES, parts, virtual, {}), merge(TEMPLATES, more, virtual, {}))
+
+
+def found(where: Places, uri: str) -> tuple[str, str] | None:
+    place = where.find(uri)
+    return None if place is None else (place.member.service, place.own)
+
+
+def test_what_is_listed_leads_to_who_lists_it() -> None:
+    where = places({"a": ["x:1", "x:2"], "b": ["x:1", "x:3"]})
+    assert found(where, "x:1") == ("a", "x:1")
+    assert found(where, "gatewayd://b/x:1") == ("b", "x:1")
+    assert found(where, "x:3") == ("b", "x:3")
+
+
+def test_what_is_not_listed_may_fit_a_template() -> None:
+    where = places({"a": [], "b": ["x:u/listed"]}, {"a": ["x:{id}"], "b": ["x:u/{id}", "x:{id}"]})
+    assert found(where, "x:7") == ("a", "x:7")
+    assert found(where, "x:u/7") == ("b", "x:u/7")
+    assert found(where, "gatewayd://b/x:7") == ("b", "x:7")
+
+
+def test_a_scheme_that_one_service_uses_alone_leads_there() -> None:
+    where = places({"a": ["x:1", "y:1"], "b": ["y:2"]})
+    assert found(where, "x:other") == ("a", "x:other")
+    assert found(where, "y:other") is None
+    assert found(where, "z:other") is None
+    assert found(where, "none") is None
+
+
+def test_a_service_that_is_alone_gets_everything() -> None:
+    where = places({"a": []})
+    assert found(where, "z:any") == ("a", "z:any")
+    assert where.expose("a", "z:any") == "z:any"
+
+
+def test_a_carrier_of_nobody_leads_nowhere() -> None:
+    where = places({"a": ["x:1"], "b": []})
+    assert found(where, "gatewayd://c/x:1") is None
+    assert found(where, "ui://gatewayd/c/x") is None
+
+
+@pytest.mark.parametrize(
+    "uri", ["x:secret/1", "x:secret/2", "gatewayd://a/x:secret/1", "X:secret/1", "gatewayd://a/X:secret/1"]
+)
+@pytest.mark.parametrize("by", ["route", "service"])
+def test_what_is_hidden_cannot_be_reached_by_another_name(uri: str, by: str) -> None:
+    shapes: dict[str, Any] = {"shapes": hide("x:secret/*")} if by == "route" else {"of": {"a": hide("x:secret/*")}}
+    where = places({"a": ["x:secret/1", "x:open"], "b": ["y:1"]}, {"a": ["x:secret/{id}", "x:{+any}"]}, **shapes)
+    assert found(where, uri) is None
+    assert found(where, "x:open") == ("a", "x:open")
+
+
+def test_what_is_chosen_is_reached_under_every_name_that_clients_are_told() -> None:
+    where = places({"a": ["x:1", "x:2"], "b": ["x:1"]}, shapes=Shapes(resources=Shape(only=("x:*",))))
+    exposed = where.expose("b", "x:unlisted")
+    assert found(where, exposed) == ("b", "x:unlisted")
+
+
+def test_what_is_renamed_is_reached_by_its_new_name_alone() -> None:
+    shape = Shapes(resources=Shape(rename={"x:1": "docs:one"}))
+    where = places({"a": ["x:1"], "b": ["y:1"]}, shapes=shape)
+    assert found(where, "docs:one") == ("a", "x:1")
+    assert where.expose("a", "x:1") == "docs:one"
+
+
+def test_a_renamed_template_is_expanded_as_its_service_knows_it() -> None:
+    shape = Shapes(resources=Shape(rename={"x:{id}": "docs:{id}"}))
+    where = places({"a": [], "b": []}, {"a": ["x:{id}"]}, shapes=shape)
+    assert found(where, "docs:7") == ("a", "x:7")
+
+
+def test_templates_are_known_by_the_name_that_clients_see() -> None:
+    where = places({"a": [], "b": []}, {"a": ["x:{id}"], "b": ["x:{id}"]})
+    place = where.template("gatewayd://b/x:{id}")
+    assert place is not None
+    assert (place.member.service, place.own) == ("b", "x:{id}")
+    assert where.template("x:{nothing}") is None
+
+
+def test_what_clients_may_fetch_themselves_keeps_its_uri() -> None:
+    where = places({"a": ["x:1"], "b": ["x:1"]})
+    assert where.expose("b", "https://example.org/x") == "https://example.org/x"
+
+
+URIS = st.builds(
+    "{}{}".format,
+    st.sampled_from(["x:", "y:", "z:", "ui://", "gatewayd://a/", "gatewayd://b/x:", "ui://gatewayd/a/", ""]),
+    st.text("ab/1:", min_size=1, max_size=4),
+)
+LISTS = st.lists(URIS, max_size=4)
+TEMPLATE_LISTS = st.lists(st.sampled_from(["x:{a}", "x:a/{a}", "y:{+a}", "{a}:b", "z:a"]), max_size=2)
+
+
+@given(LISTS, LISTS, TEMPLATE_LISTS, TEMPLATE_LISTS, st.sampled_from("ab"), URIS)
+def test_what_is_exposed_leads_back(
+    a: list[str], b: list[str], of_a: list[str], of_b: list[str], service: str, uri: str
+) -> None:
+    where = places({"a": a, "b": b}, {"a": of_a, "b": of_b})
+    assert found(where, where.expose(service, uri)) == (service, uri)
