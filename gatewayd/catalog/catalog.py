@@ -36,6 +36,10 @@ GRACE = 15.0
 """Seconds for which the lists of a service that fails are still served: most come back sooner."""
 UNREADABLE = 30.0
 """Seconds until a list is tried again that cannot be read, though its service is there."""
+GREETED = 300.0
+"""Seconds after which a service is asked again what it is, before one of its lists is read."""
+REFUSED_AGAIN = 30.0
+"""Seconds until a service is listened to again that promises announcements, and then makes none."""
 
 MOST_REPORTED = 20
 """Flaws of one list that are logged; all of them are shown."""
@@ -49,6 +53,8 @@ class Read:
     hints: Hints
     asked_at: float
     until: float
+    change: int
+    """How many changes had been announced when it was asked for."""
 
 
 class Catalog:
@@ -72,13 +78,19 @@ class Catalog:
         """Lists that anybody has ever asked for."""
         self._demanded: set[KindName] = set()
         """Lists that somebody waits for."""
-        self._stale: set[KindName] = set()
-        """Lists that have changed since they were read."""
+        self._reading: set[KindName] = set()
+        """Lists that are asked for just now."""
+        self._changes = Counter[KindName]()
+        """How often each list may have changed."""
         self._announced: frozenset[str] = frozenset()
         """Capabilities of which changes are announced just now."""
         self._greeted = False
         """Whether `offers` is what the service says now."""
+        self._greet_again = math.inf
+        """When it may say something else."""
         self._failing_since: float | None = None
+        self._gone = False
+        """Whether it has been failing for too long."""
         self._backoff = Backoff()
         self._attempts = Counter[KindName | None]()
         """How often each list (None: the service itself) was asked for."""
@@ -103,13 +115,19 @@ class Catalog:
     def remaining(self, kind: KindName) -> Hints:
         """For how long, by the service's own word, the list is still true, and for whom."""
         read = self._lists.get(kind)
-        if read is None or kind in self._stale:
+        if read is None or self._outdated(read):
             return Hints(0.0, False)
         return Hints(max(0.0, read.asked_at + read.hints.ttl - trio.current_time()), read.hints.public)
 
     def want(self, kinds: Iterable[KindName]) -> None:
         """Have lists kept from now on."""
         self._wanted.update(kinds)
+        self._wake.set()
+
+    def demand(self, kind: KindName) -> None:
+        """Have a list read now, unless it is true."""
+        self._wanted.add(kind)
+        self._demanded.add(kind)
         self._wake.set()
 
     async def wait(self, kind: KindName | None) -> None:
@@ -119,11 +137,10 @@ class Catalog:
         """
         attempts = self._attempts[kind]
         while not self._has(kind) and attempts == self._attempts[kind] and not self.over:
-            if self._failing_since is not None and trio.current_time() < self._backoff.retry_at:
+            if trio.current_time() < self._backoff.retry_at:
                 return
             if kind is not None:
-                self._wanted.add(kind)
-                self._demanded.add(kind)
+                self.demand(kind)
             self._wake.set()
             await self._tried.wait()
 
@@ -132,135 +149,165 @@ class Catalog:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._follow)
-                while self.watchers or trio.current_time() < self.used_at + idle:
-                    await self._step(idle)
+                while self._in_use or trio.current_time() < self.used_at + idle:
+                    await self._step(nursery, idle)
+                    self._tell_given_up()
                 self.over = True
                 nursery.cancel_scope.cancel()
         finally:
             self.over = True
             self._tried.set()
 
+    @property
+    def _in_use(self) -> bool:
+        """Whether somebody watches, or waits for a list."""
+        return bool(self.watchers or self._reading or self._demanded)
+
     def _has(self, kind: KindName | None) -> bool:
         return self._greeted if kind is None else self.peek(kind) is not None
 
     def _true(self, read: Read, now: float) -> bool:
         kind = read.listing.kind
-        if kind.name in self._stale or self._failing_since is not None:
+        if self._outdated(read) or self._failing_since is not None:
             return False
         return now < (read.asked_at + ANNOUNCED if kind.capability in self._announced else read.until)
+
+    def _outdated(self, read: Read) -> bool:
+        return read.change != self._changes[read.listing.kind.name]
 
     def _given_up(self, now: float) -> bool:
         return self._failing_since is not None and now >= self._failing_since + GRACE
 
     def _due(self, now: float) -> list[KindName]:
         """Lists to be read now."""
-        failing = self._failing_since is not None
         return [
             kind
             for kind in KINDS
-            if kind in self._wanted
-            and (kind in self._demanded or failing or (self.watchers and self._poll_at(kind) <= now))
+            if kind in self._wanted - self._reading
+            and (kind in self._demanded or (self.watchers and self._poll_at(kind) <= now))
             and ((read := self._lists.get(kind)) is None or not self._true(read, now))
         ]
 
     def _poll_at(self, kind: KindName) -> float:
         """When a list has to be read again for those who listen."""
         read = self._lists.get(kind)
-        if read is None or kind in self._stale:
+        if read is None or self._outdated(read):
             return -math.inf
         if KINDS[kind].capability in self._announced:
             return read.asked_at + ANNOUNCED
         return max(read.until, read.asked_at + POLL)
 
-    async def _step(self, idle: float) -> None:
-        """Read what has to be read, or wait until there is something."""
+    async def _step(self, nursery: trio.Nursery, idle: float) -> None:
+        """Have read what has to be read, or wait until there is something. A list that hangs keeps no other back."""
         now = trio.current_time()
         due = self._due(now)
-        if (due or not self._greeted) and now >= self._backoff.retry_at:
-            await self._read(due)
+        if (not self._greeted or (due and now >= self._greet_again)) and now >= self._backoff.retry_at:
+            await self._greet()
+            return
+        if due and self._greeted and self.offers is not None:
+            self._reading.update(due)
+            for kind in due:
+                nursery.start_soon(self._read, KINDS[kind], self.offers)
             return
         self._wake = trio.Event()
-        with trio.move_on_at(self._next(now, bool(due), idle)):
+        with trio.move_on_at(self._next(now, idle)):
             await self._wake.wait()
-        if self._failing_since is not None and now < self._failing_since + GRACE <= trio.current_time():
-            self._changed()
 
-    def _next(self, now: float, due: bool, idle: float) -> float:
+    def _next(self, now: float, idle: float) -> float:
         """When there may be something to do unasked."""
-        times = [] if self.watchers else [self.used_at + idle]
-        if due or not self._greeted:
+        times = [] if self._in_use else [self.used_at + idle]
+        if not self._greeted:
             times.append(self._backoff.retry_at)
         elif self.watchers:
-            times += [self._poll_at(kind) for kind in self._wanted]
+            times += [self._poll_at(kind) for kind in self._wanted - self._reading]
         if self._failing_since is not None and not self._given_up(now):
             times.append(self._failing_since + GRACE)
         return max(now, min(times, default=math.inf))
 
-    async def _read(self, due: list[KindName]) -> None:
-        """Ask for what is due, all at once."""
-        began, before = trio.current_time(), {kind: self._lists.get(kind) for kind in due}
+    async def _greet(self) -> None:
+        """Ask the service what it is."""
+        began, back = trio.current_time(), self._failing_since is not None
+        seconds = self._service.timeouts.call
         try:
-            with trio.fail_after(self._service.timeouts.call):
-                if self.offers is None or not self._greeted:
-                    self.offers = await self._asker.discover()
-                    self._greeted = True
-                async with trio.open_nursery() as nursery:
-                    for kind in due:
-                        nursery.start_soon(self._read_list, KINDS[kind], self.offers)
-        except* trio.TooSlowError:
-            seconds = self._service.timeouts.call
-            self._failed(UpstreamTimedOut(f"the service did not say within {seconds:g} seconds what it offers"), began)
-        except* UpstreamError as group:
-            self._failed(_first(group), began)
-        else:
-            self._succeeded(any(before[kind] is None or self._differs(before[kind], kind) for kind in due))
+            with trio.move_on_after(seconds) as patience:
+                self.offers = await self._asker.discover()
+            if patience.cancelled_caught:
+                raise UpstreamTimedOut(f"the service did not say within {seconds:g} seconds what it is")
+            self._greeted, self._failing_since, self._backoff = True, None, Backoff()
+            self._greet_again = began + GREETED
+            self._health.answered(None)
+            if back:
+                self._changed()
+        except UpstreamError as error:
+            self._failed(error, began)
         finally:
-            self._demanded.difference_update(due)
-            self._attempts.update([None, *due])
-            self._tried.set()
-            self._tried = trio.Event()
+            self._tell_tried(None)
 
-    def _differs(self, before: Read | None, kind: KindName) -> bool:
-        return before is None or before.listing is not self._lists[kind].listing
-
-    async def _read_list(self, kind: Kind, offers: Offers) -> None:
-        asked_at = trio.current_time()
-        self._stale.discard(kind.name)
+    async def _read(self, kind: Kind, offers: Offers) -> None:
+        """Read one list. What was known stays where the service is there, but cannot say."""
+        began, before, change = trio.current_time(), self._lists.get(kind.name), self._changes[kind.name]
         try:
             pages = await self._pages(kind, offers)
             listing, new = await self._listings.read(kind, pages)
-        except BaseException:
-            self._stale.add(kind.name)
-            raise
-        hints = hints_of(pages.heads)
-        lasts = UNREADABLE if pages.fault is not None else hints.ttl or self._service.fresh
-        self._lists[kind.name] = Read(listing, hints, asked_at, asked_at + lasts)
-        if new:
-            _report(self._service.name, listing)
+            if before is not None and pages.fault is not None and not pages.items:
+                listing, new = before.listing, False
+                log.warning("list not read", service=self._service.name, kind=kind.name, reason=pages.fault)
+            hints = hints_of(pages.heads)
+            lasts = UNREADABLE if pages.fault is not None else hints.ttl or self._service.fresh
+            self._lists[kind.name] = Read(listing, hints, began, began + lasts, change)
+            self._health.answered(kind.name)
+            if new:
+                _report(self._service.name, listing)
+            if before is None or before.listing is not listing:
+                self._changed()
+        except UpstreamError as error:
+            self._failed(error, began)
+        finally:
+            self._reading.discard(kind.name)
+            self._demanded.discard(kind.name)
+            self._tell_tried(kind.name)
 
     async def _pages(self, kind: Kind, offers: Offers) -> Pages:
-        """A list, as far as it can be read: one that makes no sense is no reason to do without the others."""
+        """A list, as far as it can be read: one that makes no sense is no reason to do without the others.
+
+        Raises `UpstreamError` where the service is not there at all.
+        """
         if not offers.has(kind.capability):
             return Pages([], [], None)
+        seconds = self._service.timeouts.call
         try:
-            return await self._asker.list(kind)
-        except (UpstreamBroke, UpstreamTooLarge) as error:
-            return Pages([], [], error.reason)
-
-    def _succeeded(self, other: bool) -> None:
-        back = self._failing_since is not None
-        self._failing_since = None
-        self._backoff = Backoff()
-        self._health.answered()
-        if other or back:
-            self._changed()
+            with trio.move_on_after(seconds):
+                return await self._asker.list(kind)
+            fault = f"the list of {kind.member} did not come within {seconds:g} seconds"
+            self._greeted = False  # it may hang altogether
+        except (UpstreamBroke, UpstreamTooLarge, UpstreamTimedOut) as error:
+            fault = error.reason
+        return Pages([], [], fault)
 
     def _failed(self, error: UpstreamError, began: float) -> None:
+        """The service is not there: what it had may be something else when it comes back."""
         self._backoff.ended(trio.current_time(), 0.0)
         if self._failing_since is None:
             self._failing_since = began
         self._greeted = False
+        self._demanded.clear()
+        self._changes.update(self._lists.keys())
         self._health.failed(error.reason, error.detail)
+
+    def _tell_given_up(self) -> None:
+        """Once, when a service fails for so long that its lists are served no more."""
+        gone = self._given_up(trio.current_time())
+        if gone and not self._gone:
+            self._changed()
+        self._gone = gone
+
+    def _tell_tried(self, kind: KindName | None) -> None:
+        if kind is not None:
+            self.used_at = trio.current_time()  # by those who waited, who must find it here
+        self._attempts[kind] += 1
+        self._tried.set()
+        self._tried = trio.Event()
+        self._wake.set()
 
     async def _follow(self) -> None:
         """Listen for announcements, if the service makes any. What was missed meanwhile may have changed."""
@@ -272,12 +319,12 @@ class Catalog:
                 await self._listen(await self._asker.listen(offers.announced))
             except UpstreamError as error:
                 log.debug("announcements lost", service=self._service.name, reason=error.reason)
-            finally:
-                self._announced = frozenset()
-            self._expire(LISTS)
             now = trio.current_time()
             backoff.ended(now, now - began)
-            await trio.sleep(backoff.remaining(now))
+            refused = not self._announced
+            self._expire(self._announced)
+            self._announced = frozenset()
+            await trio.sleep(REFUSED_AGAIN if refused else backoff.remaining(now))
 
     async def _wait_offers(self) -> Offers:
         """Wait until the service says that it announces changes."""
@@ -305,7 +352,7 @@ class Catalog:
     def _expire(self, capabilities: Iterable[str]) -> None:
         """Lists may have changed."""
         expired = set(capabilities)
-        self._stale.update(kind.name for kind in KINDS.values() if kind.capability in expired)
+        self._changes.update(kind.name for kind in KINDS.values() if kind.capability in expired)
         self._wake.set()
 
 
@@ -313,15 +360,6 @@ def announced_in(message: Notification) -> frozenset[str]:
     """The lists that an acknowledgement names."""
     honoured = members_if_any(members_if_any(message.params).get("notifications"))
     return frozenset(name for name in LISTS if honoured.get(WANTED[name]) == b"true")
-
-
-def _first(group: BaseExceptionGroup[UpstreamError]) -> UpstreamError:
-    """One of the errors: they have the same cause more often than not."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, UpstreamError)
-    return error
 
 
 def _report(service: str, listing: Listing) -> None:

@@ -113,9 +113,11 @@ class Catalogs:
 
     def _make_room(self) -> None:
         """Give up the one that was used the longest ago, of those that nobody watches."""
-        oldest = next((catalog for catalog in self._catalogs.values() if not catalog.watchers), None)
+        oldest = next((audience for audience, catalog in self._catalogs.items() if not catalog.watchers), None)
         if oldest is not None:
-            self._scopes[oldest].cancel()
+            catalog = self._catalogs.pop(oldest)
+            catalog.over = True
+            self._scopes[catalog].cancel()
 
     def _tell(self, audience: Audience) -> None:
         for changed in list(self.followers):

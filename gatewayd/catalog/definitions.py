@@ -7,7 +7,7 @@ can be read by every client, and shows nothing that its reader does not see.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from gatewayd.catalog.kinds import TOOLS, Kind
 from gatewayd.protocol.jsontext import JsonError, is_object, members, members_if_any, string
 from gatewayd.protocol.param_headers import AnnotationError, read_annotations
-from gatewayd.routes.suspicion import hidden, strip_hidden_json
+from gatewayd.routes.suspicion import confusable, hidden, strip_hidden_json
 
 MOST_BYTES: Final = 128 * 1024
 """Of one definition: a model that is given a longer one has room for nothing else."""
@@ -60,7 +60,7 @@ def read_item(kind: Kind, raw: bytes) -> Item | Flaw:
         name, parts = string(members(raw).get(kind.key, b"null")), members(cleaned)
         if name is None:
             return Flaw("?", f'the string "{kind.key}" is missing')
-        reason = _name_fault(kind, name) or (_tool_fault(parts, cleaned) if kind is TOOLS else None)
+        reason = _name_fault(kind, name) or (_tool_fault(parts, raw, cleaned) if kind is TOOLS else None)
     except JsonError as error:
         return Flaw(_name_in(kind, raw) or "?", error.reason)
     if reason is not None:
@@ -92,6 +92,8 @@ def _name_fault(kind: Kind, name: str) -> str | None:
             return "its name is not 1 to 128 letters, digits and `_-./`"
         case "prompts" if not 0 < len(name) <= _LONGEST_NAME:
             return f"its name is not 1 to {_LONGEST_NAME} characters long"
+        case "prompts" if confusable(name):
+            return "its name has letters that look like others"
         case "resources" if not _URI.fullmatch(name):
             return "its URI is none"
         case "resources" | "templates" if not 0 < len(name) <= LONGEST_URI:
@@ -100,10 +102,12 @@ def _name_fault(kind: Kind, name: str) -> str | None:
             return None
 
 
-def _tool_fault(parts: dict[str, bytes], raw: bytes) -> str | None:
+def _tool_fault(parts: dict[str, bytes], raw: bytes, cleaned: bytes) -> str | None:
     """What keeps a client, or the lock, from reading a tool. Raises `JsonError`."""
     try:
-        msgspec.json.decode(raw)
+        if cleaned is not raw and _names(msgspec.json.decode(cleaned)) != _names(msgspec.json.decode(raw)):
+            return "names of arguments differ in hidden characters only"
+        msgspec.json.decode(cleaned)
         schema = members_if_any(parts.get("inputSchema"))
         if string(schema.get("type", b"null")) != "object":
             return 'it has no inputSchema of type "object"'
@@ -111,3 +115,15 @@ def _tool_fault(parts: dict[str, bytes], raw: bytes) -> str | None:
     except (msgspec.DecodeError, AnnotationError) as error:
         return f"it cannot be used: {error}"
     return None if is_object(parts.get("outputSchema", b"{}")) else "its outputSchema is no object"
+
+
+def _names(value: object) -> int:
+    """How many members all objects in a value have."""
+    match value:
+        case dict():
+            inner = cast("dict[str, object]", value).values()
+            return len(inner) + sum(map(_names, inner))
+        case list():
+            return sum(map(_names, cast("list[object]", value)))
+        case _:
+            return 0

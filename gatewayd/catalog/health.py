@@ -5,25 +5,26 @@ from __future__ import annotations
 import attrs
 import structlog
 
+from gatewayd.catalog.kinds import KindName
+
 log = structlog.get_logger("gatewayd.catalog")
 
 
 @attrs.define
 class Health:
-    """Of one service, whoever asks. A service that is in trouble, or was late once, is not waited for."""
+    """Of one service, whoever asks. One that is in trouble is not waited for, nor is what came late once."""
 
     service: str
     trouble: str | None = None
     """Why it cannot be asked."""
-    late: bool = False
-    """Whether it let a list wait in vain, and has not answered since."""
+    late: set[KindName | None] = attrs.field(factory=set["KindName | None"])
+    """What somebody waited for in vain, and has not come since: a list, or (None) what it says of itself."""
     asked: bool = False
     """Whether anybody ever asked."""
 
-    @property
-    def good(self) -> bool:
-        """Whether there is hope that it answers soon."""
-        return self.trouble is None and not self.late
+    def hopeful(self, kind: KindName | None) -> bool:
+        """Whether it may be worth to wait for a list (None: what it says of itself)."""
+        return self.trouble is None and not {kind, None} & self.late
 
     @property
     def state(self) -> str:
@@ -38,14 +39,16 @@ class Health:
             log.warning("service left out", service=self.service, reason=reason, detail=detail)
         self.trouble, self.asked = reason, True
 
-    def is_late(self) -> None:
-        """A list did not wait for it any longer."""
-        if not self.late and self.trouble is None:
-            log.warning("service left out", service=self.service, reason="it is late")
-        self.late = True
+    def is_late(self, kind: KindName | None) -> None:
+        """Nobody waits for this any longer."""
+        if kind not in self.late and self.trouble is None:
+            log.warning("service left out", service=self.service, reason="it is late", kind=kind or "discover")
+        self.late.add(kind)
 
-    def answered(self) -> None:
+    def answered(self, kind: KindName | None) -> None:
         """It answered."""
-        if self.trouble is not None or self.late:
-            log.info("service is back", service=self.service)
-        self.trouble, self.late, self.asked = None, False, True
+        if self.trouble is not None or kind in self.late:
+            log.info("service is back", service=self.service, kind=kind or "discover")
+        self.trouble, self.asked = None, True
+        self.late.discard(kind)
+        self.late.discard(None)

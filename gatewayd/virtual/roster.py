@@ -156,11 +156,12 @@ class Roster:
         with trio.move_on_after(self.virtual.patience) as patience:
             async with trio.open_nursery() as nursery:
                 for seat, catalog, kind in missing:
-                    if seat.catalogs.health.good:
-                        nursery.start_soon(catalog.wait, None if kind is None else kind.name)
-                    elif kind is not None:
-                        catalog.want([kind.name])
+                    name = None if kind is None else kind.name
+                    if seat.catalogs.health.hopeful(name):
+                        nursery.start_soon(catalog.wait, name)
+                    elif name is not None:
+                        catalog.demand(name)
         if patience.cancelled_caught:
             for seat, catalog, kind in missing:
                 if not (catalog.offers if kind is None else catalog.peek(kind.name)):
-                    seat.catalogs.health.is_late()
+                    seat.catalogs.health.is_late(None if kind is None else kind.name)

@@ -164,10 +164,13 @@ class Fake:
         assert version == "2026-07-28"
         heard = Heard(self, message, name, caller)
         self.heard.append(heard)
-        await trio.sleep(self.sending)
-        if self.dead is not None:
+        try:
+            await trio.sleep(self.sending)
+            if self.dead is not None:
+                raise self.dead
+        except BaseException:
             heard.closed = True
-            raise self.dead
+            raise
         self.scripts.get(message.method, self._usual)(heard)
         return heard
 

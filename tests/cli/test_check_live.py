@@ -24,7 +24,12 @@ def scene(tmp_path: Path) -> Scene:
     heavy = tool("report", "Write a report. " * 100)
     page = {"uri": "page:1", "name": "page"}
     scene.offer("a", tool("search"), heavy, tool("b a d"), tool("search"), resources=[page])
-    scene.offer("b", tool("ec\u00adho", "Say it.\u202e"), tool("shout", "Say it loud.\u200b"), resources=[page])
+    scene.offer(
+        "b",
+        tool("ec\u00adho", "Say it.\u202e"),
+        tool("shout", "Say it so that everybody in the house can hear it.\u200b"),
+        resources=[page],
+    )
     services = json.dumps(["a", "b", "dead"])
     text = "".join(map(scene.service, ("a", "b"))) + DEAD
     scene.config.write_text(text + route("/mcp", "", services=services) + route("/a", "a"))
