@@ -11,15 +11,15 @@ import attrs
 import msgspec
 
 from gatewayd.catalog.definitions import Item
-from gatewayd.catalog.kinds import TOOLS, Kind, KindName
+from gatewayd.catalog.kinds import TEMPLATES, TOOLS, Kind, KindName
 from gatewayd.catalog.listing import Listing
 from gatewayd.protocol.jsontext import encode_members, members, members_if_any, string, text
 from gatewayd.protocol.versions import META
 from gatewayd.routes import lock
 from gatewayd.routes.names import exposed
-from gatewayd.routes.shaping import Override
+from gatewayd.routes.shaping import Override, Shape
 from gatewayd.routes.virtual import Member, Virtual
-from gatewayd.virtual.uris import carried, carrier
+from gatewayd.virtual.uris import carried, carrier, tail
 
 RESOURCE_URI: Final = "resourceUri"
 """In `_meta.ui` of a tool: where its user interface is (MCP apps)."""
@@ -119,10 +119,10 @@ class _Merging:
         if carrier(item.name) is not None:
             self._report(member, item.name, "its URI is one of the gateway's own", withheld=True)
             return
-        candidate = self._named(member, own.rename.get(item.name, item.name))
+        candidate = self._named(member, self._renamed(member, own, item.name))
         if not self._shape.shows(candidate) or self._locked(member, listing, item):
             return
-        name = self._free(member, item.name, self._shape.rename.get(candidate, candidate))
+        name = self._free(member, item.name, self._renamed(member, self._shape, candidate))
         if name is None:
             return
         overrides = [own.override.get(item.name), self._shape.override.get(candidate)]
@@ -136,6 +136,14 @@ class _Merging:
 
     def _named(self, member: Member, name: str) -> str:
         return exposed(member.prefix, name) if self._kind.key == "name" else name
+
+    def _renamed(self, member: Member, shape: Shape, name: str) -> str:
+        """The name that the configuration gives. Of templates only the beginning can be another one."""
+        renamed = shape.rename.get(name, name)
+        if self._kind is TEMPLATES and tail(renamed) != tail(name):
+            self._report(member, name, "its expressions cannot be renamed", withheld=False)
+            return name
+        return renamed
 
     def _locked(self, member: Member, listing: Listing, item: Item) -> bool:
         """Whether the lock keeps a tool back; also where it only warns, it is reported."""

@@ -8,9 +8,10 @@ from functools import lru_cache
 
 import attrs
 
+from gatewayd.routes.shaping import Shapes
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.virtual.merge import Entry, View
-from gatewayd.virtual.uris import DIRECT, Template, carried, carrier, scheme_of
+from gatewayd.virtual.uris import DIRECT, Template, carried, carrier, climbs, scheme_of, spellings, tail
 
 REMEMBERED = 1000
 """URIs of which it is remembered where they lead to."""
@@ -38,6 +39,7 @@ class Places:
         self._templates = templates
         patterns = [(entry, Template(entry.name)) for entry in templates.entries]
         self._patterns = sorted(patterns, key=lambda pattern: -pattern[1].specific)
+        self._restricted = any(_restricts(shapes) for shapes in (virtual.shapes, *(m.shapes for m in virtual.members)))
         self._schemes = _schemes([*resources.entries, *templates.entries])
         self.find = lru_cache(REMEMBERED)(self._find)
 
@@ -49,7 +51,8 @@ class Places:
         if uri.startswith(DIRECT) or len(self._virtual.members) == 1:
             return uri
         place = self.find(uri)
-        return uri if place is not None and place.member.service == service else carried(service, uri)
+        leads_back = place is not None and (place.member.service, place.own) == (service, uri)
+        return uri if leads_back else carried(service, uri)
 
     def template(self, exposed: str) -> Place | None:
         """Where a template leads to that clients were shown."""
@@ -62,7 +65,7 @@ class Places:
         if entry is not None:
             return Place(entry.member, entry.own)
         place = self._carried(uri) or self._matching(uri) or self._by_scheme(uri)
-        return place if place is not None and self._shows(place, uri) else None
+        return place if place is not None and self._shows(place) else None
 
     def _carried(self, uri: str) -> Place | None:
         found = carrier(uri)
@@ -74,7 +77,7 @@ class Places:
 
     def _matching(self, uri: str) -> Place | None:
         matching = (entry for entry, template in self._patterns if template.matches(uri))
-        return next((Place(entry.member, uri) for entry in matching), None)
+        return next((Place(entry.member, _expanded(entry, uri)) for entry in matching), None)
 
     def _by_scheme(self, uri: str) -> Place | None:
         """The service that has the scheme to itself; one that is alone has all of them."""
@@ -82,8 +85,24 @@ class Places:
         member = members[0] if len(members) == 1 else self._schemes.get(scheme_of(uri))
         return None if member is None else Place(member, uri)
 
-    def _shows(self, place: Place, uri: str) -> bool:
-        return place.member.shapes.resources.shows(place.own) and self._virtual.shapes.resources.shows(uri)
+    def _shows(self, place: Place) -> bool:
+        """Whether the configuration lets anybody go there, however the URI is spelled."""
+        if not self._restricted:
+            return True
+        own, route = place.member.shapes.resources, self._virtual.shapes.resources
+        return not climbs(place.own) and all(
+            own.shows(spelled) and route.shows(own.rename.get(spelled, spelled)) for spelled in spellings(place.own)
+        )
+
+
+def _expanded(template: Entry, uri: str) -> str:
+    """What fits a template, in the words of its service, which may know it under another beginning."""
+    rest = len(tail(template.name))
+    return template.own[: len(template.own) - rest] + uri[len(template.name) - rest :]
+
+
+def _restricts(shapes: Shapes) -> bool:
+    return shapes.resources.only is not None or bool(shapes.resources.hide)
 
 
 def _schemes(entries: Sequence[Entry]) -> dict[str, Member]:

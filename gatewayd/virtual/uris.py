@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 PREFIX: Final = "gatewayd://"
 UI: Final = "ui://"
@@ -16,7 +17,13 @@ UI_PREFIX: Final = "ui://gatewayd/"
 DIRECT: Final = ("https://", "http://")
 """What clients may fetch themselves, so that another URI would mean another thing."""
 
-_EXPRESSION: Final = re.compile(r"\{[^{}]*\}")
+DECODED: Final = 3
+"""How often a percent-encoding of a percent-encoding is looked through."""
+
+_EXPRESSIONS: Final = re.compile(r"(?:\{[^{}]*\})+")
+"""Those that follow each other count as one."""
+_RESERVED: Final = re.compile(r"\{[+#/?&;.]")
+"""Operators that bring other characters in, or nothing at all."""
 
 
 def carried(service: str, uri: str) -> str:
@@ -41,16 +48,36 @@ def scheme_of(uri: str) -> str:
     return scheme.lower() if colon and "{" not in scheme else ""
 
 
+def tail(template: str) -> str:
+    """A template from its first expression on."""
+    return template[template.find("{") :] if "{" in template else ""
+
+
+def spellings(uri: str) -> set[str]:
+    """Ways to write a URI that its server may take for the same (RFC 3986, section 6.2.2)."""
+    scheme, colon, rest = uri.partition(":")
+    lowered = scheme.lower() + colon + rest
+    found = {uri, lowered}
+    for _ in range(DECODED):
+        found |= {unquote(one) for one in found}
+    return found
+
+
+def climbs(uri: str) -> bool:
+    """Whether there are steps in it that lead up again, so that it begins with what it does not mean."""
+    return any(not {".", ".."}.isdisjoint(re.split(r"[/\\?#]", one)) for one in spellings(uri))
+
+
 class Template:
     """An RFC 6570 URI template, to be matched against."""
 
     __slots__ = ("_literals", "_reserved", "specific")
 
     def __init__(self, template: str) -> None:
-        self._literals = _EXPRESSION.split(template)
+        self._literals = _EXPRESSIONS.split(template)
         self.specific = len(self._literals[0])
         """How much is said before anything is left open: of several that match, the one that says most is meant."""
-        self._reserved = [found[1:2] in ("+", "#", "/", "?", "&", ";", ".") for found in _EXPRESSION.findall(template)]
+        self._reserved = [_RESERVED.search(group) is not None for group in _EXPRESSIONS.findall(template)]
 
     def matches(self, uri: str) -> bool:
         """Whether the template may have been expanded to this URI: each literal where it first fits.
@@ -64,7 +91,7 @@ class Template:
             return False
         at = len(first)
         for literal, reserved in zip(rest[:-1], self._reserved, strict=False):
-            found = uri.find(literal, at + (0 if reserved else 1)) if literal else at
+            found = uri.find(literal, at + (0 if reserved else 1))
             if found < 0 or not (reserved or _simple(uri[at:found])):
                 return False
             at = found + len(literal)

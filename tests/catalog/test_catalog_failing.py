@@ -114,9 +114,22 @@ async def test_a_service_that_says_nothing_has_failed_when_its_time_is_over(auto
         assert "20 seconds" in str(scene.catalogs.health.trouble)
 
 
-async def test_a_death_that_was_announced_by_an_error_of_its_own_is_shown(autojump_clock: MockClock) -> None:
+async def test_a_list_that_times_out_is_shown_as_a_flaw(autojump_clock: MockClock) -> None:
     service = fake("web", "x")
     service.scripts["tools/list"] = lambda heard: heard.say(UpstreamTimedOut("slow today"))
     async with open_scene(service) as scene:
-        assert await scene.names() is None
-        assert scene.catalogs.statistics()["reason"] == "slow today"
+        assert await scene.names() == []
+        flaws = scene.catalogs.statistics()["quarantined"]
+        assert flaws == [{"kind": "tools", "name": "*", "reason": "slow today"}]
+
+
+async def test_what_was_known_is_kept_where_a_list_cannot_be_read_again(autojump_clock: MockClock) -> None:
+    service = fake("web", "x")
+    async with open_scene(service) as scene:
+        assert await scene.names() == ["x"]
+        await trio.sleep(1)
+        await scene.names()
+        service.scripts["tools/list"] = lambda heard: heard.fail(-32603)
+        service.announce("tools")
+        await trio.sleep(1)
+        assert await scene.names() == ["x"]

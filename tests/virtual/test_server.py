@@ -1,0 +1,139 @@
+"""A virtual server as an upstream: for clients with sessions, for people, and under a lock."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from gatewayd.protocol.jsonrpc import Notification, Request, Result
+from gatewayd.routes.lock import pin
+from gatewayd.routes.virtual import LockMode
+from gatewayd.upstreams.channel import LegacyPeer, UpstreamUnreachable
+from tests.catalog.scene import fake, tool
+from tests.virtual.scene import ALICE, INVALID, Scene, open_scene, virtual_of
+
+INITIALIZE: Any = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+
+
+async def opened(scene: Scene) -> tuple[LegacyPeer, Any]:
+    request = Request(next(scene.ids), "initialize", json.dumps(INITIALIZE).encode())
+    agreed = await scene.server.open_legacy(request, ALICE)
+    return agreed.peer, json.loads(agreed.result)
+
+
+async def ask(scene: Scene, peer: LegacyPeer, method: str, **params: Any) -> Any:
+    answer = await peer.request(Request(next(scene.ids), method, json.dumps(params).encode()))
+    try:
+        message = await answer.receive()
+        assert isinstance(message, Result), message
+        return json.loads(message.result)
+    finally:
+        await answer.aclose()
+
+
+async def test_a_client_with_a_session_sees_the_same(autojump_clock: MockClock) -> None:
+    a, b = fake("a", "x"), fake("b", "x")
+    b.lists["resources"] = [{"uri": "x:1", "name": "one"}]
+    async with open_scene(a, b) as scene:
+        peer, result = await opened(scene)
+        assert result["protocolVersion"] == "2025-11-25"
+        assert result["capabilities"]["tools"] == {"listChanged": True}
+        assert result["capabilities"]["resources"] == {"listChanged": True, "subscribe": True}
+        tools = (await ask(scene, peer, "tools/list"))["tools"]
+        assert [one["name"] for one in tools] == ["a__x", "b__x"]
+        assert (await ask(scene, peer, "tools/call", name="b__x"))["content"][0]["text"] == "b: x"
+        stream = await peer.listen()
+        assert stream is not None
+        assert await ask(scene, peer, "resources/subscribe", uri="x:1") == {}
+        with trio.move_on_after(1):
+            while True:
+                await stream.receive()
+        a.lists["tools"] = [tool("y")]
+        a.announce("tools")
+        with trio.fail_after(60):
+            assert await stream.receive() == Notification("notifications/tools/list_changed")
+        b.update("x:1")
+        with trio.fail_after(60):
+            message = await stream.receive()
+        assert isinstance(message, Notification)
+        assert json.loads(message.params or b"") == {"uri": "x:1"}
+        await stream.aclose()
+        await peer.aclose()
+        await trio.sleep(1)
+        scene.assert_at_rest()
+
+
+async def test_a_service_with_sessions_has_one_for_each_client_that_has_one(autojump_clock: MockClock) -> None:
+    a = fake("a", "x", per="session")
+    async with open_scene(a) as scene:
+        seen = []
+        for _ in range(2):
+            peer, _ = await opened(scene)
+            a.heard.clear()
+            await ask(scene, peer, "tools/list")
+            await ask(scene, peer, "tools/call", name="a__x")
+            sessions = {heard.caller.session for heard in a.heard}
+            assert len(sessions) == 1
+            seen += sessions
+            await peer.aclose()
+        assert "" not in seen
+        assert seen[0] != seen[1]
+
+
+async def test_no_session_outlives_its_gateway(autojump_clock: MockClock) -> None:
+    async with open_scene(fake("a")) as scene:
+        assert scene.server.resume_legacy("s", "2025-11-25", ALICE) is None
+        assert scene.server.processes().running == 0
+
+
+async def test_people_see_who_serves_and_what_is_kept_back(autojump_clock: MockClock) -> None:
+    a, b = fake("a", "x"), fake("b", "x")
+    b.dead = UpstreamUnreachable("b is down")
+    async with open_scene(a, b, virtual=virtual_of(a, b, lock="warn")) as scene:
+        assert scene.server.statistics()["tokens"] is None
+        await scene.tools()
+        shown = scene.server.statistics()
+        assert shown["path"] == "/all"
+        assert shown["services"] == [
+            {"service": "a", "state": "ready", "reason": None},
+            {"service": "b", "state": "failing", "reason": "b is down"},
+        ]
+        assert shown["listed"] == {"tools": 1}
+        assert isinstance(shown["tokens"], int)
+        assert shown["reports"] == [
+            {"kind": "tools", "service": "a", "name": "x", "reason": "lock: is new", "withheld": False}
+        ]
+
+
+@pytest.mark.parametrize(("lock", "served"), [("enforce", False), ("warn", True), ("off", True)])
+async def test_a_tool_that_changes_under_the_lock(lock: LockMode, served: bool, autojump_clock: MockClock) -> None:
+    a, b = fake("a", "x"), fake("b", "z")
+    approved = {"a": {"x": pin(tool("x"))}, "b": {"z": pin(tool("z"))}}
+    async with open_scene(a, b, virtual=virtual_of(a, b, lock=lock), pins=approved) as scene:
+        assert await scene.tools() == ["a__x", "b__z"]
+        await trio.sleep(1)
+        await scene.tools()
+        a.lists["tools"] = [tool("x", description="now with more"), tool("z"), tool("new")]
+        a.announce("tools")
+        await trio.sleep(0.1)
+        if served:
+            assert await scene.call("a__x") == "a: x"
+            assert await scene.tools() == ["a__x", "a__z", "a__new", "b__z"]
+        else:
+            assert (await scene.refused("tools/call", name="a__x")).code == INVALID
+            assert await scene.tools() == ["b__z"]
+            scene.use(virtual_of(a, b, lock=lock), {**approved, "a": {"x": pin(a.lists["tools"][0])}})
+            assert await scene.tools() == ["a__x", "b__z"]
+
+
+async def test_a_stream_ends_with_its_server(autojump_clock: MockClock) -> None:
+    async with open_scene(fake("a", "x")) as scene:
+        answer = await scene.request("subscriptions/listen", notifications={"toolsListChanged": True})
+        await answer.receive()
+    with trio.fail_after(60):
+        assert await answer.receive() is None
+    await answer.aclose()
