@@ -56,6 +56,7 @@ class Catalogs:
         self._listings = Listings()
         self._catalogs: OrderedDict[Audience, Catalog] = OrderedDict()
         self._scopes: dict[Catalog, trio.CancelScope] = {}
+        self._closed = False
 
     def of(self, audience: Audience) -> Catalog:
         """The catalog for an audience; one that knows nothing yet, if it is the first time."""
@@ -64,11 +65,14 @@ class Catalogs:
         catalog = self._catalogs.get(audience)
         if catalog is None or catalog.over:
             catalog = self._begin(audience)
+            if catalog.over:
+                return catalog
         self._catalogs.move_to_end(audience)
         return catalog
 
     def stop(self) -> None:
-        """Give up what is kept: the service is about to go."""
+        """Give up what is kept, and keep nothing more: the service is about to go."""
+        self._closed = True
         for scope in list(self._scopes.values()):
             scope.cancel()
 
@@ -106,6 +110,9 @@ class Catalogs:
         caller = Caller(audience.principal, session=audience.session)
         asker = Asker(self.upstream, caller, audience.capabilities, self._ids)
         catalog = Catalog(asker, self.health, self._listings, partial(self._tell, audience))
+        if self._closed:
+            catalog.over = True
+            return catalog
         self._catalogs[audience] = catalog
         self._scopes[catalog] = trio.CancelScope()
         self._nursery.start_soon(self._keep, audience, catalog)
@@ -143,5 +150,9 @@ async def open_catalogs(upstream: Upstream, ids: itertools.count[int], node: Nod
     Exceptions leave in a group.
     """
     async with trio.open_nursery() as nursery:
-        yield Catalogs(upstream, ids, node, nursery)
-        nursery.cancel_scope.cancel()
+        catalogs = Catalogs(upstream, ids, node, nursery)
+        try:
+            yield catalogs
+        finally:
+            catalogs.stop()
+            nursery.cancel_scope.cancel()

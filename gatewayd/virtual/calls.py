@@ -18,7 +18,7 @@ Translate = Callable[[Result | Failure], Awaitable[Result | Failure]]
 class RoutedAnswer:
     """An `Answer`. Keeps the member from being closed as long as it is open, and to its own deadline."""
 
-    __slots__ = ("_closed", "_deadline", "_inner", "_seat", "_translate")
+    __slots__ = ("_closed", "_deadline", "_final", "_inner", "_seat", "_translate")
 
     def __init__(self, inner: Answer, seat: Seat, translate: Translate) -> None:
         self._inner = inner
@@ -26,6 +26,8 @@ class RoutedAnswer:
         self._translate = translate
         self._deadline = trio.current_time() + seat.upstream.service.timeouts.call
         self._closed = False
+        self._final: Result | Failure | None = None
+        """Not translated yet: that takes time, and may be interrupted."""
 
     async def receive(self) -> Message | Paused | None:
         """See `Answer.receive`."""
@@ -48,13 +50,17 @@ class RoutedAnswer:
             self._seat.upstream.usage.end()
 
     async def _receive(self) -> Message | Paused | None:
-        message = await self._inner.receive()
-        if not isinstance(message, Result | Failure):
-            return message
+        if self._final is None:
+            message = await self._inner.receive()
+            if not isinstance(message, Result | Failure):
+                return message
+            self._final = message
         try:
-            return await self._translate(message)
+            translated = await self._translate(self._final)
         except JsonError as error:
             raise UpstreamBroke("the service answered something that nobody can read", error.reason) from error
+        self._final = None
+        return translated
 
 
 async def carry(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import trio
@@ -11,12 +11,12 @@ import trio
 from gatewayd.bridge.modern_client.filters import Filter, read_filter
 from gatewayd.bridge.modern_client.listen_answer import ListenAnswer
 from gatewayd.catalog.catalogs import Audience
-from gatewayd.upstreams.service import Upstream
 from gatewayd.virtual.describing import lists_of
 from gatewayd.virtual.finding import find_places
 from gatewayd.virtual.inquiry import Inquiry, Shared
+from gatewayd.virtual.places import reachable
 from gatewayd.virtual.standing import Digests, Standing, digests
-from gatewayd.virtual.subscribing import Subscription
+from gatewayd.virtual.subscribing import Subscription, Target
 
 COALESCE = 0.03
 """Seconds in which changes are gathered before anybody is told: servers change several things at once."""
@@ -71,6 +71,11 @@ class Listeners:
             standing.watch(self._shared.roster)
             for subscription in subscriptions:
                 subscription.renew()
+
+    def close(self) -> None:
+        """Nobody is told anything any more."""
+        for answer in self._standing:
+            answer.end()
 
     async def announce(self) -> None:
         """Tell those whose lists have changed, until cancelled."""
@@ -127,10 +132,15 @@ class Listeners:
             if place is not None:
                 wanted[place.member.service][place.own] = uri
         return [
-            Subscription(partial(self._upstream, service), own, inquiry.request, inquiry.caller, self._shared.ids)
+            Subscription(partial(self._target, service, own), inquiry.request, inquiry.caller, self._shared.ids)
             for service, own in wanted.items()
         ]
 
-    def _upstream(self, service: str) -> Upstream | None:
-        seat = self._shared.roster.by_service.get(service)
-        return None if seat is None else seat.upstream
+    def _target(self, service: str, uris: Mapping[str, str]) -> Target | None:
+        """Where to subscribe, as the configuration is at the moment."""
+        roster = self._shared.roster
+        seat = roster.by_service.get(service)
+        if seat is None:
+            return None
+        allowed = {own: shown for own, shown in uris.items() if reachable(roster.virtual, seat.member, own)}
+        return (seat.upstream, allowed) if allowed else None

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import attrs
 
-from gatewayd.routes.shaping import Shapes
+from gatewayd.routes.shaping import Shape
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.virtual.merge import Entry, View
 from gatewayd.virtual.uris import DIRECT, Template, carried, carrier, climbs, scheme_of, spellings, tail
@@ -39,7 +39,6 @@ class Places:
         self._templates = templates
         patterns = [(entry, Template(entry.name)) for entry in templates.entries]
         self._patterns = sorted(patterns, key=lambda pattern: -pattern[1].specific)
-        self._restricted = any(_restricts(shapes) for shapes in (virtual.shapes, *(m.shapes for m in virtual.members)))
         self._schemes = _schemes([*resources.entries, *templates.entries])
         self.find = lru_cache(REMEMBERED)(self._find)
 
@@ -65,7 +64,7 @@ class Places:
         if entry is not None:
             return Place(entry.member, entry.own)
         place = self._carried(uri) or self._matching(uri) or self._by_scheme(uri)
-        return place if place is not None and self._shows(place) else None
+        return place if place is not None and reachable(self._virtual, place.member, place.own) else None
 
     def _carried(self, uri: str) -> Place | None:
         found = carrier(uri)
@@ -85,14 +84,15 @@ class Places:
         member = members[0] if len(members) == 1 else self._schemes.get(scheme_of(uri))
         return None if member is None else Place(member, uri)
 
-    def _shows(self, place: Place) -> bool:
-        """Whether the configuration lets anybody go there, however the URI is spelled."""
-        if not self._restricted:
-            return True
-        own, route = place.member.shapes.resources, self._virtual.shapes.resources
-        return not climbs(place.own) and all(
-            own.shows(spelled) and route.shows(own.rename.get(spelled, spelled)) for spelled in spellings(place.own)
-        )
+
+def reachable(virtual: Virtual, member: Member, own: str) -> bool:
+    """Whether the configuration lets clients come to what a member calls `own`, however that is spelled."""
+    mine, route = member.shapes.resources, virtual.shapes.resources
+    if not (_restricts(mine) or _restricts(route)):
+        return True
+    return not climbs(own) and all(
+        mine.shows(spelled) and route.shows(mine.rename.get(spelled, spelled)) for spelled in spellings(own)
+    )
 
 
 def _expanded(template: Entry, uri: str) -> str:
@@ -101,8 +101,8 @@ def _expanded(template: Entry, uri: str) -> str:
     return template.own[: len(template.own) - rest] + uri[len(template.name) - rest :]
 
 
-def _restricts(shapes: Shapes) -> bool:
-    return shapes.resources.only is not None or bool(shapes.resources.hide)
+def _restricts(shape: Shape) -> bool:
+    return shape.only is not None or bool(shape.hide)
 
 
 def _schemes(entries: Sequence[Entry]) -> dict[str, Member]:

@@ -111,7 +111,7 @@ class Routing:
         entry = await find(inquiry.roster, TOOLS, name, inquiry.audience)
         schema = members(entry.raw).get("inputSchema", b"{}")
         others = (field for field in inquiry.caller.fields if not field[0].startswith(PARAM_PREFIX))
-        fields = (*others, *mirror(read_annotations(schema), arguments))
+        fields = (*others, *_arguments(inquiry, lambda _: mirror(read_annotations(schema), arguments)))
         inquiry = attrs.evolve(inquiry, caller=msgspec.structs.replace(inquiry.caller, fields=fields))
         return await self._named(inquiry, entry, {"name": text(entry.own), "arguments": arguments})
 
@@ -130,13 +130,14 @@ class Routing:
 
     def _translate(self, inquiry: Inquiry, seat: Seat, own: str | None = None, shown: str | None = None) -> Translate:
         """What a member's answer becomes. `own` and `shown` are the one URI that the request was about."""
-        service, roster = seat.member.service, inquiry.roster
+        service = seat.member.service
         holder = self._shared.holder(inquiry.caller.key)
         seal = partial(seal_task, self._shared.keychain, service, holder=holder)
 
         async def translate(message: Result | Failure) -> Result | Failure:
             if not mentions(message.result if isinstance(message, Result) else message.data):
                 return message
+            roster = self._shared.roster  # members may have gone since the request was sent
             places = await find_places(roster, inquiry.audience)
 
             def rewrite(uri: str) -> str:

@@ -61,16 +61,16 @@ class VirtualServer:
 
     def use(self, service: Service, roster: Roster) -> None:
         """Have other members from now on. Calls go on; clients that listen are told what has changed for them."""
-        self.leave()
+        self._leave()
         self.service, self._shared.roster = service, roster
         self._follow(roster)
         self._tools.expire()
         self._listeners.renew()
 
-    def leave(self) -> None:
-        """Hear nothing of the members any more."""
-        for seat in self.roster.seats:
-            seat.catalogs.followers.discard(self._listeners.changed)
+    def close(self) -> None:
+        """Hear nothing of the members any more, and tell nobody anything."""
+        self._leave()
+        self._listeners.close()
 
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
         """See `Upstream.request`."""
@@ -130,6 +130,10 @@ class VirtualServer:
             "reports": reports[:MOST_SHOWN],
         }
 
+    def _leave(self) -> None:
+        for seat in self.roster.seats:
+            seat.catalogs.followers.discard(self._listeners.changed)
+
     def _follow(self, roster: Roster) -> None:
         for seat in roster.seats:
             seat.catalogs.followers.add(self._listeners.changed)
@@ -158,5 +162,5 @@ async def open_virtual_server(
         try:
             yield server
         finally:
-            server.leave()
+            server.close()
             nursery.cancel_scope.cancel()

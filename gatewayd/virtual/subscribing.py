@@ -26,23 +26,22 @@ from gatewayd.upstreams.service import Caller, Upstream
 log = structlog.get_logger("gatewayd.virtual")
 
 Hear = Callable[[Notification], None]
-Find = Callable[[], Upstream | None]
-Agreed = Callable[[frozenset[str]], None]
+Target = tuple[Upstream, Mapping[str, str]]
+"""The member, and the resources there: its own URIs, with those of the client."""
+Find = Callable[[], Target | None]
+Agreed = Callable[[Mapping[str, str]], None]
 
 
 class Subscription:
     """Some resources of one member, for one client. `run` is a task; `renew` has it begin anew."""
 
-    def __init__(
-        self, find: Find, uris: Mapping[str, str], request: ClientRequest, caller: Caller, ids: itertools.count[int]
-    ) -> None:
-        """`find` is the member as it is at the time; `uris` are those of the member, with those of the client."""
+    def __init__(self, find: Find, request: ClientRequest, caller: Caller, ids: itertools.count[int]) -> None:
+        """`find` says what is to be subscribed to at the time; None: nothing, until `renew`."""
         self.hear: Hear = _to_nobody
         """Where news go, once the client is told that it gets them."""
         self.life = trio.CancelScope()
         """Of the task."""
         self._find = find
-        self._uris = uris
         self._meta = {META: encode_members(request.meta)}
         self._caller = caller
         self._ids = ids
@@ -63,12 +62,12 @@ class Subscription:
     async def _run(self, task_status: trio.TaskStatus[list[str]]) -> None:
         backoff, first = Backoff(), True
 
-        def agreed(own: frozenset[str]) -> None:
+        def agreed(uris: Mapping[str, str]) -> None:
             nonlocal first
             if first:
-                task_status.started([shown for uri, shown in self._uris.items() if uri in own])
+                task_status.started(list(uris.values()))
             else:
-                for shown in self._uris.values():
+                for shown in uris.values():
                     self.hear(updated(shown))
             first = False
 
@@ -87,42 +86,45 @@ class Subscription:
             await trio.sleep(backoff.remaining(now))
 
     async def _listen(self, agreed: Agreed) -> None:
-        upstream = self._find()
-        if upstream is None:
+        target = self._find()
+        if target is None:
+            await trio.sleep_forever()
             return
+        upstream, uris = target
         upstream.usage.begin()
         try:
-            wanted = encode_members({RESOURCES: encode_elements(map(text, self._uris))})
+            wanted = encode_members({RESOURCES: encode_elements(map(text, uris))})
             params = encode_members({**self._meta, "notifications": wanted})
             request = Request(next(self._ids), LISTEN, params)
             answer = await upstream.request(request, MODERN[0], None, self._caller)
             try:
-                await self._read(answer, agreed)
+                await self._read(answer, uris, agreed)
             finally:
                 await answer.aclose()
         finally:
             upstream.usage.end()
 
-    async def _read(self, answer: Answer, agreed: Agreed) -> None:
+    async def _read(self, answer: Answer, uris: Mapping[str, str], agreed: Agreed) -> None:
         while (message := await answer.receive()) is not None:
             match message:
                 case Notification(method=method) if method == ACKNOWLEDGED:
-                    agreed(_acknowledged(message))
+                    known = _acknowledged(message)
+                    agreed({own: shown for own, shown in uris.items() if own in known})
                 case Notification(method=method) if method == UPDATED:
-                    self._updated(message)
+                    self._updated(message, uris)
                 case Failure(message=reason):
                     raise UpstreamBroke("the service refused to be listened to", reason[:200])
                 case _:
                     pass
 
-    def _updated(self, message: Notification) -> None:
+    def _updated(self, message: Notification, uris: Mapping[str, str]) -> None:
         """Tell it under the client's URI; a part of a resource is named after the whole."""
-        uri = updated_uri(message)
-        whole = next((own for own in self._uris if uri is not None and covers(own, uri)), None)
-        if uri is not None and whole is not None:
+        uri = updated_uri(message) or ""
+        whole = max((own for own in uris if covers(own, uri)), key=len, default=None)
+        if whole is not None:
             params = members_if_any(message.params)
             without_meta(params, META_SUBSCRIPTION_ID, META_SERVER_INFO)
-            shown = self._uris[whole] + uri[len(whole) :]
+            shown = uris[whole] + uri[len(whole) :]
             self.hear(Notification(UPDATED, encode_members({**params, "uri": text(shown)})))
 
 

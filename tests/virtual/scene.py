@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
-import msgspec
 import trio
 import trio.testing
 
@@ -209,8 +208,3 @@ async def listening(scene: Scene, *lists: str, uris: Any = None, caller: Caller 
         yield Stream(answer)
     finally:
         await answer.aclose()
-
-
-def in_session(caller: Caller, session: str) -> Caller:
-    """The same, in a session."""
-    return msgspec.structs.replace(caller, session=session)

@@ -10,10 +10,10 @@ from trio.testing import MockClock
 from gatewayd.routes.shaping import Shape, Shapes
 from gatewayd.upstreams.channel import UpstreamDied
 from gatewayd.virtual.listeners import AGREEMENT
-from tests.catalog.scene import QUIET, Fake, fake, tool
+from tests.catalog.scene import QUIET, Fake, Json, fake, tool
 from tests.virtual.scene import BOB, PATIENCE, listening, open_scene, virtual_of
 
-TOOLS = ("tools/list_changed", {})
+TOOLS: tuple[str, Json] = ("tools/list_changed", {})
 
 
 def with_resources(name: str, *uris: str) -> Fake:

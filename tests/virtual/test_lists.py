@@ -14,7 +14,7 @@ from gatewayd.routes.shaping import Shape, Shapes
 from gatewayd.routes.virtual import Member
 from gatewayd.upstreams.channel import UpstreamUnreachable
 from gatewayd.virtual.cursors import MOST_ENTRIES
-from tests.catalog.scene import QUIET, Fake, fake, tool
+from tests.catalog.scene import QUIET, Fake, Json, fake, tool
 from tests.virtual.scene import ALICE, BOB, INVALID, PATIENCE, Scene, open_scene, virtual_of
 
 HOUR = 3_600_000
@@ -28,7 +28,8 @@ def many(name: str, count: int) -> Fake:
 
 async def every(scene: Scene) -> list[str]:
     """All pages of the list of tools."""
-    names, more = [], {}
+    names: list[str] = []
+    more: Json = {}
     while True:
         result = await scene.ask("tools/list", **more)
         names += [one["name"] for one in result["tools"]]

@@ -135,3 +135,9 @@ def test_what_is_exposed_leads_back(
 ) -> None:
     where = places({"a": a, "b": b}, {"a": of_a, "b": of_b})
     assert found(where, where.expose(service, uri)) == (service, uri)
+
+
+@given(LISTS, TEMPLATE_LISTS, URIS)
+def test_what_a_service_that_is_alone_exposes_leads_back(listed: list[str], templates: list[str], uri: str) -> None:
+    where = places({"a": listed}, {"a": templates})
+    assert found(where, where.expose("a", uri)) == ("a", uri)

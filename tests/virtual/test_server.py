@@ -70,7 +70,7 @@ async def test_a_client_with_a_session_sees_the_same(autojump_clock: MockClock) 
 async def test_a_service_with_sessions_has_one_for_each_client_that_has_one(autojump_clock: MockClock) -> None:
     a = fake("a", "x", per="session")
     async with open_scene(a) as scene:
-        seen = []
+        seen: list[str] = []
         for _ in range(2):
             peer, _ = await opened(scene)
             a.heard.clear()

@@ -33,6 +33,12 @@ class ListenAnswer:
         self._news: dict[tuple[str, str | None], Notification] = {}
         self._bytes = 0
         self._some = trio.Event()
+        self._ended = False
+
+    def end(self) -> None:
+        """There will be no more news, because there is nobody any more who could tell any."""
+        self._ended = True
+        self._some.set()
 
     def hear(self, message: Notification) -> None:
         """See `Listener.hear`."""
@@ -54,6 +60,8 @@ class ListenAnswer:
             self._acknowledged = True
             return acknowledgement(self._honoured, self._ident)
         while not self._news:
+            if self._ended:
+                return None
             self._some = trio.Event()
             await self._some.wait()
         return tagged(self._take(next(iter(self._news))), self._ident)
