@@ -105,8 +105,9 @@ class Catalog:
 
     def known(self, kind: KindName) -> Listing | None:
         """The list as it was when it was read last; None: never, or the service has been failing for too long."""
+        self.used_at = trio.current_time()
         read = self._lists.get(kind)
-        return None if read is None or self._given_up(trio.current_time()) else read.listing
+        return None if read is None or self._given_up(self.used_at) else read.listing
 
     def listings(self) -> list[Listing]:
         """All lists that were read."""

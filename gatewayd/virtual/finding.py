@@ -57,9 +57,10 @@ async def find_places(roster: Roster, audience: Audience) -> Places:
 
 def _may_have(seat: Seat, roster: Roster, kind: Kind, name: str) -> bool:
     """Whether a member may have something of that name, as far as the configuration says."""
-    prefix = seat.member.prefix
+    member = seat.member
     renamed = name in roster.virtual.shapes.of(kind.capability).rename.values()
-    return renamed or not prefix or name.startswith(prefix + SEPARATOR)
+    begins = tuple(prefix + SEPARATOR for prefix in (member.prefix, member.service))
+    return renamed or not member.prefix or name.startswith(begins)
 
 
 def unknown(kind: Kind, name: str) -> RpcError:

@@ -60,7 +60,8 @@ class Lists:
             parts["nextCursor"] = text(cursors.make_cursor(self._shared.keychain, place, holder))
         hints = inquiry.roster.hints(view.kind, inquiry.audience)
         parts["ttlMs"] = b"%d" % int(hints.ttl * 1000)
-        parts["cacheScope"] = b'"public"' if hints.public else b'"private"'
+        whole = start == 0 and following is None  # cursors are good for one principal
+        parts["cacheScope"] = b'"public"' if hints.public and whole else b'"private"'
         return _answer(inquiry, parts)
 
 

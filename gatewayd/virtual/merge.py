@@ -83,7 +83,16 @@ class View:
         return content.digest()
 
 
-Part = tuple[Member, Listing]
+@attrs.frozen(eq=False)
+class Part:
+    """What one member has."""
+
+    member: Member
+    listing: Listing
+    gone: bool = False
+    """Whether it had it, and is not there at the moment: its names stay its own."""
+
+
 Expose = Callable[[str, str], str]
 """The URI under which clients reach what a service calls so."""
 
@@ -94,9 +103,9 @@ def merge(kind: Kind, parts: Sequence[Part], virtual: Virtual, pins: lock.Pins, 
     `expose`: for URIs in the definitions of tools; None: they stay as they are.
     """
     merging = _Merging(kind, virtual, pins, expose)
-    for member, listing in parts:
-        for item in listing.items:
-            merging.add(member, listing, item)
+    for part in parts:
+        for item in part.listing.items:
+            merging.add(part, item)
     return merging.view()
 
 
@@ -111,19 +120,19 @@ class _Merging:
         """By name; None: nobody has it, because more than one would."""
         self._reports: list[Report] = []
 
-    def add(self, member: Member, listing: Listing, item: Item) -> None:
+    def add(self, part: Part, item: Item) -> None:
         """One thing more."""
-        own = member.shapes.of(self._kind.capability)
+        member, own = part.member, part.member.shapes.of(self._kind.capability)
         if not own.shows(item.name):
             return
-        if carrier(item.name) is not None:
-            self._report(member, item.name, "its URI is one of the gateway's own", withheld=True)
-            return
         candidate = self._named(member, self._renamed(member, own, item.name))
-        if not self._shape.shows(candidate) or self._locked(member, listing, item):
+        if not self._shape.shows(candidate) or self._locked(member, part.listing, item):
             return
         name = self._free(member, item.name, self._renamed(member, self._shape, candidate))
         if name is None:
+            return
+        if part.gone:
+            self._taken[name] = None
             return
         overrides = [own.override.get(item.name), self._shape.override.get(candidate)]
         raw = self._shown(member, item, name, [override for override in overrides if override is not None])
@@ -135,7 +144,11 @@ class _Merging:
         return View(self._kind, entries, tuple(self._reports))
 
     def _named(self, member: Member, name: str) -> str:
-        return exposed(member.prefix, name) if self._kind.key == "name" else name
+        """The name beside those of other members. A URI that is the gateway's own belongs to a gateway behind us."""
+        if self._kind.key == "name":
+            return exposed(member.prefix, name)
+        several = len(self._virtual.members) > 1
+        return carried(member.service, name) if several and carrier(name) is not None else name
 
     def _renamed(self, member: Member, shape: Shape, name: str) -> str:
         """The name that the configuration gives. Of templates only the beginning can be another one."""

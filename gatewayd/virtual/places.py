@@ -68,7 +68,7 @@ class Places:
 
     def _carried(self, uri: str) -> Place | None:
         found = carrier(uri)
-        if found is None:
+        if found is None or len(self._virtual.members) == 1:
             return None
         service, own = found
         members = (member for member in self._virtual.members if member.service == service)

@@ -57,9 +57,9 @@ def rewritten_result(method: str, raw: bytes, rewrite: Rewrite) -> bytes:
 
 def rewritten_failure(failure: Failure, rewrite: Rewrite) -> Failure:
     """An error answer: `data.uri` names the resource that was not found."""
-    if failure.data is None or _URI not in failure.data:
+    if failure.data is None or not is_object(failure.data):
         return failure
-    data = _uri(failure.data, rewrite) if is_object(failure.data) else failure.data
+    data = _uri(failure.data, rewrite)
     return Failure(failure.id, failure.code, failure.message, data)
 
 

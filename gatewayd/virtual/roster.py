@@ -12,8 +12,8 @@ import trio
 
 from gatewayd.catalog.catalog import Catalog
 from gatewayd.catalog.catalogs import Audience, Catalogs
-from gatewayd.catalog.kinds import RESOURCES, TEMPLATES, TOOLS, Kind
-from gatewayd.catalog.listing import Hints
+from gatewayd.catalog.kinds import RESOURCES, TEMPLATES, TOOLS, Kind, KindName
+from gatewayd.catalog.listing import Hints, Listing
 from gatewayd.routes.lock import Pins
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.upstreams.service import Caller, Upstream
@@ -51,6 +51,8 @@ class Roster:
         self.by_service = {seat.member.service: seat for seat in self.seats}
         self._by_session = any(seat.upstream.service.per == "session" for seat in self.seats)
         self._noted: set[Report] = set()
+        self._last: dict[tuple[str, KindName], Listing] = {}
+        """What each member had, whoever was told."""
         self._views: OrderedDict[tuple[object, ...], View] = OrderedDict()
         self._places: OrderedDict[tuple[View, View], Places] = OrderedDict()
 
@@ -81,7 +83,7 @@ class Roster:
         ]
         if missing:
             await self._wait(missing)
-        if TOOLS in kinds and any(listing.has_interfaces for _, listing in self._parts(TOOLS, audience)):
+        if TOOLS in kinds and any(part.listing.has_interfaces for part in self._parts(TOOLS, audience)):
             await self.gather(audience, RESOURCES, TEMPLATES)
 
     async def greet(self, audience: Audience) -> None:
@@ -95,12 +97,10 @@ class Roster:
     def view(self, kind: Kind, audience: Audience) -> View:
         """The merged list, from what is known."""
         parts = self._parts(kind, audience)
-        listings: tuple[object, ...] = tuple(listing for _, listing in parts)
-        services = tuple(member.service for member, _ in parts)
         places = None
-        if kind is TOOLS and any(listing.has_interfaces for _, listing in parts):
+        if kind is TOOLS and any(part.listing.has_interfaces for part in parts):
             places = self.places(audience)
-        key = (kind.name, services, listings, places)
+        key = (kind.name, places, *((part.member.service, part.listing, part.gone) for part in parts))
         view = self._views.get(key)
         if view is None:
             expose = None if places is None else places.expose
@@ -130,6 +130,8 @@ class Roster:
         """What may be said of a merged list: the least that holds for its parts, and nothing where one is missing."""
         ttl, public = 86_400.0, True
         for _, catalog in self.catalogs(audience):
+            if catalog.offers is not None and not catalog.offers.has(kind.capability):
+                continue
             one = catalog.remaining(kind.name)
             ttl, public = min(ttl, one.ttl), public and one.public
         return Hints(ttl, public)
@@ -149,8 +151,15 @@ class Roster:
                 log.warning(event, **facts)
 
     def _parts(self, kind: Kind, audience: Audience) -> list[Part]:
-        known = ((seat.member, catalog.known(kind.name)) for seat, catalog in self.catalogs(audience))
-        return [(member, listing) for member, listing in known if listing is not None]
+        parts = list[Part]()
+        for seat, catalog in self.catalogs(audience):
+            place, listing = (seat.member.service, kind.name), catalog.known(kind.name)
+            if listing is not None:
+                self._last[place] = listing
+                parts.append(Part(seat.member, listing))
+            elif place in self._last:
+                parts.append(Part(seat.member, self._last[place], gone=True))
+        return parts
 
     async def _wait(self, missing: list[Missing]) -> None:
         with trio.move_on_after(self.virtual.patience) as patience:

@@ -13,7 +13,8 @@ from gatewayd.virtual.rewriting import Rewrite, rewritten_result
 
 PURPOSE = "task"
 TASK_ID = "taskId"
-_MEMBER = b'"taskId"'
+_SIGNS = (b'"taskId"', b"\\u")
+"""What a result has that may be a task; the second one spells the name in another way."""
 
 
 def seal_task(keychain: Keychain, service: str, task: str, holder: str) -> str:
@@ -32,7 +33,7 @@ def open_task(keychain: Keychain, token: str, holder: str) -> tuple[str, str] | 
 
 def with_task(raw: bytes, seal: Rewrite, rewrite: Rewrite) -> bytes:
     """A result that is, or tells of, a task. Raises `JsonError` where it cannot be read."""
-    if _MEMBER not in raw:
+    if not any(sign in raw for sign in _SIGNS):
         return raw
     parts = members(raw)
     task = string(parts.get(TASK_ID, b"null"))

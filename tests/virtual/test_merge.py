@@ -16,7 +16,7 @@ from gatewayd.catalog.listing import Listing
 from gatewayd.routes.lock import pin
 from gatewayd.routes.shaping import Override, Shape, Shapes
 from gatewayd.routes.virtual import Conflicts, Member, Virtual
-from gatewayd.virtual.merge import View, merge
+from gatewayd.virtual.merge import Part, View, merge
 
 Raw = dict[str, Any]
 
@@ -30,7 +30,8 @@ def merged(kind: Kind, lists: dict[str, list[Any]], prefixed: bool = True, **cha
     of: dict[str, Shapes] = changes.pop("of", {})
     pins, expose = changes.pop("pins", {}), changes.pop("expose", None)
     members = tuple(Member(name, name if prefixed else "", of.get(name, Shapes())) for name in lists)
-    parts = [(member, listing(kind, *lists[member.service])) for member in members]
+    gone: tuple[str, ...] = changes.pop("gone", ())
+    parts = [Part(one, listing(kind, *lists[one.service]), one.service in gone) for one in members]
     return merge(kind, parts, attrs.evolve(Virtual(members), **changes), pins, expose)
 
 
@@ -55,9 +56,24 @@ def test_the_order_is_that_of_the_configuration_then_of_the_service() -> None:
     assert view.shown_as["b", "x"] == "b__x"
 
 
+@pytest.mark.parametrize("conflicts", ["prefix", "first", "error"])
+def test_the_names_of_a_service_that_is_gone_stay_its_own(conflicts: Any) -> None:
+    view = merged(TOOLS, {"a": ["x"], "b": ["x", "y"]}, prefixed=False, conflicts=conflicts, gone=("a",))
+    assert "x" not in names(view)
+    assert names(view) == (["b__x", "y"] if conflicts == "prefix" else ["y"])
+    uris = merged(RESOURCES, {"a": ["x:1"], "b": ["x:1"]}, conflicts=conflicts, gone=("a",))
+    assert names(uris) == (["gatewayd://b/x:1"] if conflicts == "prefix" else [])
+
+
+def test_what_a_gateway_behind_us_has_renamed_is_renamed_once_more() -> None:
+    uri = "gatewayd://files/file:///x"
+    assert names(merged(RESOURCES, {"a": [uri], "b": [uri]})) == [f"gatewayd://a/{uri}", f"gatewayd://b/{uri}"]
+    assert names(merged(RESOURCES, {"a": [uri]})) == [uri]
+
+
 def test_definitions_that_do_not_change_keep_every_byte() -> None:
     raw = b'{ "name" : "x" , "n":1.0 }'
-    view = merge(TOOLS, [(Member("a"), Listing(TOOLS, (Item("x", raw),), ()))], Virtual((Member("a"),)), {})
+    view = merge(TOOLS, [Part(Member("a"), Listing(TOOLS, (Item("x", raw),), ()))], Virtual((Member("a"),)), {})
     assert view.entries[0].raw is raw
 
 
@@ -133,12 +149,6 @@ def test_a_prefix_that_is_taken_as_well_or_hidden_is_no_way_out() -> None:
 def test_a_service_cannot_take_a_name_with_the_prefix_of_another() -> None:
     view = merged(TOOLS, {"a": ["b__x"], "b": ["x"], "a-b": ["x"]})
     assert seen(view) == [("a__b__x", "a", "b__x"), ("b__x", "b", "x"), ("a-b__x", "a-b", "x")]
-
-
-def test_uris_of_the_gateway_itself_belong_to_nobody() -> None:
-    view = merged(RESOURCES, {"a": ["gatewayd://b/x:1", "ui://gatewayd/b/x"], "b": ["x:1"]})
-    assert names(view) == ["x:1"]
-    assert len(withheld(view)) == 2
 
 
 PINS = {"a": {"same": pin({"description": "d"}), "other": pin({"description": "d"})}}

@@ -15,7 +15,7 @@ from gatewayd.catalog.kinds import RESOURCES, TEMPLATES, Kind
 from gatewayd.catalog.listing import Listing
 from gatewayd.routes.shaping import Shape, Shapes
 from gatewayd.routes.virtual import Member, Virtual
-from gatewayd.virtual.merge import merge
+from gatewayd.virtual.merge import Part, merge
 from gatewayd.virtual.places import Places
 
 
@@ -33,8 +33,8 @@ def places(resources: dict[str, list[str]], templates: dict[str, list[str]] | No
     members = tuple(Member(name, name, shapes.get(name, Shapes())) for name in resources)
     virtual = attrs.evolve(Virtual(members), **changes)
     known = templates or {}
-    parts = [(member, listing(RESOURCES, *resources[member.service])) for member in members]
-    more = [(member, listing(TEMPLATES, *known.get(member.service, []))) for member in members]
+    parts = [Part(member, listing(RESOURCES, *resources[member.service])) for member in members]
+    more = [Part(member, listing(TEMPLATES, *known.get(member.service, []))) for member in members]
     return Places(virtual, merge(RESOURCES, parts, virtual, {}), merge(TEMPLATES, more, virtual, {}))
 
 

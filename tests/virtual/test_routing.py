@@ -10,14 +10,14 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from gatewayd.protocol.jsonrpc import Failure, Request, RpcError
+from gatewayd.protocol.jsonrpc import Failure, Request, Result, RpcError
 from gatewayd.routes.shaping import Shape, Shapes
 from gatewayd.routes.virtual import Virtual
-from gatewayd.upstreams.channel import UpstreamDied, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
+from gatewayd.upstreams.channel import UpstreamBroke, UpstreamDied, UpstreamError, UpstreamTimedOut, UpstreamUnreachable
 from gatewayd.upstreams.service import Caller
 from tests.catalog.scene import Fake, Heard, Json, fake, tool
 from tests.support.checkpoints import at_every_step, cut
-from tests.virtual.scene import ALICE, BOB, INVALID, Scene, open_scene, sent, told, virtual_of
+from tests.virtual.scene import ALICE, BOB, INVALID, open_scene, sent, told, virtual_of
 
 LINK: Json = {"type": "resource_link", "uri": "x:unlisted", "name": "n"}
 
@@ -169,9 +169,16 @@ async def test_resources_that_are_hidden_and_that_never_were_are_the_same(uri: s
 
 async def test_an_answer_that_nobody_can_read_is_the_fault_of_its_member(autojump_clock: MockClock) -> None:
     a, b = two()
-    a.scripts["tools/call"] = lambda heard: heard.result(content=[{"type": "resource", "resource": {"uri": "x"}}])
+    twice = b'{"content":[{"type":"resource_link","uri":"x:1","uri":"x:2"}]}'
+    a.scripts["tools/call"] = lambda heard: heard.say(Result(heard.request.id, twice))
     async with open_scene(a, b) as scene:
-        assert (await scene.ask("tools/call", name="a__x"))["content"]
+        answer = await scene.request("tools/call", name="a__x")
+        with pytest.raises(UpstreamBroke) as caught:
+            await answer.receive()
+        assert caught.value.service == "a"
+        await answer.aclose()
+        await answer.aclose()
+        scene.assert_at_rest()
 
 
 async def test_completion_goes_to_who_has_what_it_is_about(autojump_clock: MockClock) -> None:
@@ -308,30 +315,24 @@ async def test_who_leaves_at_any_point_leaves_nothing_behind(method: str, params
     a, b = two()
     b.scripts["tools/call"] = linking
 
-    async def trial_of(scene: Scene, steps: int) -> bool:
-        async def work(begin: Callable[[], None]) -> None:
-            begin()
-            answer = await scene.request(method, **params)
-            try:
-                await answer.receive()
-            finally:
-                await answer.aclose()
+    async def trial(steps: int) -> bool:
+        async with open_scene(a, b) as scene:
 
-        return await cut(work, steps)
+            async def work(begin: Callable[[], None]) -> None:
+                begin()
+                answer = await scene.request(method, **params)
+                try:
+                    await answer.receive()
+                finally:
+                    await answer.aclose()
 
-    steps = 1
-    async with open_scene(a, b) as scene:
-
-        async def at_rest() -> None:
+            ended = await cut(work, steps)
             await trio.testing.wait_all_tasks_blocked()
             scene.assert_at_rest()
-            for catalogs in scene.catalogs.values():
-                catalogs.stop()
-            await trio.testing.wait_all_tasks_blocked()
-            assert not [heard for fake in scene.fakes.values() for heard in fake.open]
+        return ended
 
-        async def trial(steps: int) -> bool:
-            return await trial_of(scene, steps)
+    async def at_rest() -> None:
+        assert not a.open
+        assert not b.open
 
-        steps = await at_every_step(trial, at_rest)
-    assert steps > 1
+    assert await at_every_step(trial, at_rest) > 1
