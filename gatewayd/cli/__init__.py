@@ -39,8 +39,13 @@ LOCK_EXAMPLES = """examples:
   gatewayd lock gateway.toml github:search_issues
                                          approve of one tool, by the name that its server uses
 
-The lock file is `tools.lock` beside FILE, unless `lock_file` in `[gateway]` names another. It belongs into version
+The lock file is `tools.lock` beside FILE, unless `lock_file` in `[gateway]` names another. It belongs in version
 control. A service that cannot be asked keeps what the file says of it.
+"""
+CHECK = """\
+Compile a configuration and print everything that is wrong with it: what a start or a reload would say. With --live also
+ask the services, as the gateway would, and show for each route what its clients will see: how many tools, about how
+many tokens they take, and what is quarantined, withheld or in conflict.
 """
 LIVE = "also ask the services, and show for each route what its clients will see"
 
@@ -71,16 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, metavar="FILE", help="run the gateway with this configuration")
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _add_check(commands.add_parser("check", help="compile a configuration and print what is wrong with it"))
-    _add_lock(
-        commands.add_parser(
-            "lock",
-            help="show what has become of tools, and approve of it",
-            description=LOCK,
-            epilog=LOCK_EXAMPLES,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-    )
+    long = argparse.RawDescriptionHelpFormatter
+    about = "compile a configuration and print what is wrong with it"
+    _add_check(commands.add_parser("check", help=about, description=CHECK, formatter_class=long))
+    about = "show what has become of tools, and approve of it"
+    _add_lock(commands.add_parser("lock", help=about, description=LOCK, epilog=LOCK_EXAMPLES, formatter_class=long))
     add_keys(commands.add_parser("keys", help="make, list and remove client keys"))
     schema_parser = commands.add_parser("schema", help="print the JSON Schema of the configuration, for editors")
     schema_parser.set_defaults(run=_schema)

@@ -20,14 +20,15 @@ from gatewayd.routes.table import Log, Table
 
 def add_asking(parser: argparse.ArgumentParser) -> None:
     """Define the options."""
-    parser.add_argument(
+    group = parser.add_argument_group("where services are asked")
+    group.add_argument(
         "--timeout",
         type=_patience,
         default=30.0,
         metavar="DURATION",
         help="how long each service has for its answer, such as 30s (the default) or 2m",
     )
-    parser.add_argument(
+    group.add_argument(
         "--verbose", action="store_true", help="log on standard error what happens meanwhile, words of servers included"
     )
 

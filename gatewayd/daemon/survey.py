@@ -190,13 +190,14 @@ async def _read(opened: _Opened, catalog: Catalog, kinds: Sequence[Kind]) -> Non
     target = opened.upstream.service.target
     starting = isinstance(target, HttpTarget) and target.launch is not None
     catalog.want(kind.name for kind in kinds)
-    while missing := [kind for kind in kinds if catalog.known(kind.name) is None]:
-        for kind in missing:
+    while True:
+        for kind in kinds:
             await catalog.wait(kind.name)
-        if opened.catalogs.health.trouble is not None:
-            if not starting:
-                return
-            await trio.sleep(AGAIN)
+        if catalog.over or all(catalog.known(kind.name) is not None for kind in kinds):
+            return
+        if opened.catalogs.health.trouble is not None and not starting:
+            return
+        await trio.sleep(AGAIN)
 
 
 def _answered(service: str, seconds: float, error: str | None, known: Mapping[KindName, Listing]) -> Answered:

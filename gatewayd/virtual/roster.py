@@ -22,7 +22,7 @@ from gatewayd.virtual.places import Places
 
 log = structlog.get_logger("gatewayd.virtual")
 
-MOST_VIEWS: Final = 32
+MOST_VIEWS: Final = 128
 """Merged lists that are kept: one for each combination of what the members list. Most have one of each kind."""
 MOST_NOTED: Final = 1000
 """Reports that are written into the log as long as the configuration stays the same."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gatewayd.protocol.jsonrpc import Failure
 from gatewayd.protocol.jsontext import JsonError
-from gatewayd.virtual.rewriting import mentions, rewritten_failure, rewritten_result
+from gatewayd.virtual.rewriting import attributed, mentions, rewritten_failure, rewritten_result
 
 LINK = {"type": "resource_link", "uri": "u", "name": "uri"}
 EMBEDDED = {"type": "resource", "resource": {"uri": "u", "text": "u"}}
@@ -113,3 +113,29 @@ def test_other_errors_stay_as_they_are(data: bytes | None) -> None:
 )
 def test_most_answers_are_left_alone(raw: bytes | None, may: bool) -> None:
     assert mentions(raw) is may
+
+
+def asking(*entries: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    asked = {str(number): {"method": method, "params": params} for number, (method, params) in enumerate(entries)}
+    return {"resultType": "input_required", "inputRequests": asked, "requestState": "s"}
+
+
+def test_a_person_sees_which_service_asks() -> None:
+    result = asking(
+        ("elicitation/create", {"message": "Which colour?", "requestedSchema": {"type": "object"}}),
+        ("sampling/createMessage", {"messages": [], "maxTokens": 1}),
+        ("roots/list", {}),
+        ("elicitation/create", {"message": 7}),
+    )
+    told = json.loads(attributed(json.dumps(result).encode(), "files"))
+    assert told["inputRequests"]["0"]["params"]["message"] == "[files] Which colour?"
+    assert told["inputRequests"]["0"]["params"]["requestedSchema"] == {"type": "object"}
+    assert {key: told["inputRequests"][key] for key in "123"} == {key: result["inputRequests"][key] for key in "123"}
+    assert told["requestState"] == "s"
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"content":[]}', b'{"content":"\\u0041"}', b'{"inputRequests":7}', b'{"inputRequests":{}}']
+)
+def test_what_asks_nothing_keeps_every_byte(raw: bytes) -> None:
+    assert attributed(raw, "files") is raw

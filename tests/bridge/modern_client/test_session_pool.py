@@ -175,6 +175,17 @@ async def test_one_session_for_each_call(autojump_clock: object) -> None:
         assert all(Notification("notifications/initialized") in peer.sent for peer in peers)
 
 
+async def test_one_session_for_each_session_of_a_client(autojump_clock: object) -> None:
+    async with open_house(answers=LISTS, per="session") as house:
+        for session in ("one", "two", "one", ""):
+            await use(house, Caller(ALICE.key, session=session))
+        assert len(house.upstream.peers) == 3
+    async with open_house(answers=LISTS) as house:
+        for session in ("one", "two"):
+            await use(house, Caller(ALICE.key, session=session))
+        assert len(house.upstream.peers) == 1
+
+
 async def test_a_parked_call_keeps_its_own_session(autojump_clock: object) -> None:
     async with open_house(answers={"prompts/list": {}}, per="call") as house:
         answer = await house.ask("tools/call", {"name": "x"}, capabilities=FORM)
