@@ -136,6 +136,7 @@ class Catalog:
 
         The deadline is the caller's. Returns at once where the service fails and is not to be asked just now.
         """
+        await trio.lowlevel.checkpoint()
         attempts = self._attempts[kind]
         while not self._has(kind) and attempts == self._attempts[kind] and not self.over:
             if trio.current_time() < self._backoff.retry_at:

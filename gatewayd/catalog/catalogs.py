@@ -92,7 +92,7 @@ class Catalogs:
         ]
         return {
             "state": self.health.state,
-            "reason": self.health.trouble,
+            "reason": self.health.cause,
             "audiences": len(self._catalogs),
             "offered": {listing.kind.name: len(listing.items) for listing in listings},
             "quarantined": flaws[:MOST_SHOWN],
@@ -136,6 +136,7 @@ class Catalogs:
                 await catalog.keep(self.upstream.service.timeouts.idle)
         except Exception as error:
             log.error("catalog crashed", service=self.upstream.service.name, exc_info=error)
+            self.health.failed("the gateway failed to ask it", "see the log")
         finally:
             catalog.over = True
             del self._scopes[catalog]

@@ -16,7 +16,9 @@ class Health:
 
     service: str
     trouble: str | None = None
-    """Why it cannot be asked."""
+    """Why it cannot be asked: what clients may know."""
+    detail: str = ""
+    """The rest."""
     late: set[KindName | None] = attrs.field(factory=set["KindName | None"])
     """What somebody waited for in vain, and has not come since: a list, or (None) what it says of itself."""
     asked: bool = False
@@ -33,11 +35,16 @@ class Health:
             return "failing"
         return "late" if self.late else "ready" if self.asked else "not asked yet"
 
+    @property
+    def cause(self) -> str | None:
+        """Why it cannot be asked, for administrators."""
+        return f"{self.trouble} ({self.detail})" if self.trouble is not None and self.detail else self.trouble
+
     def failed(self, reason: str, detail: str) -> None:
         """It could not be asked."""
         if self.trouble is None:
             log.warning("service left out", service=self.service, reason=reason, detail=detail)
-        self.trouble, self.asked = reason, True
+        self.trouble, self.detail, self.asked = reason, detail, True
 
     def is_late(self, kind: KindName | None) -> None:
         """Nobody waits for this any longer."""

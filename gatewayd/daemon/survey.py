@@ -21,13 +21,12 @@ from gatewayd.catalog.kinds import TOOLS, Kind, KindName
 from gatewayd.catalog.listing import Listing
 from gatewayd.daemon.services import open_upstream
 from gatewayd.observe.tree import Node
-from gatewayd.protocol.jsontext import elements
 from gatewayd.routes.lock import Definition
 from gatewayd.routes.table import HttpTarget, Route, Service, Table
 from gatewayd.routes.virtual import Discovery, Member, Virtual
 from gatewayd.upstreams.service import Upstream
 from gatewayd.virtual import search
-from gatewayd.virtual.merge import Entry, Report, View
+from gatewayd.virtual.merge import Report, View
 from gatewayd.virtual.roster import Roster, Seat
 from gatewayd.virtual.weight import weight
 
@@ -181,7 +180,7 @@ async def _ask(opened: _Opened, kinds: Sequence[Kind], timeout: float) -> Answer
     error = None
     if len(known) < len(kinds):
         late = f"it did not say within {timeout:g} seconds what it offers"
-        error = late if patience.cancelled_caught else opened.catalogs.health.trouble or "it does not say why"
+        error = late if patience.cancelled_caught else opened.catalogs.health.cause or "it does not say why"
     return _answered(opened.upstream.service.name, trio.current_time() - began, error, known)
 
 
@@ -223,19 +222,16 @@ def _offered(route: Route, table: Table, held: Mapping[str, _Opened], kinds: Seq
     seats = [Seat(member, held[member.service].upstream, held[member.service].catalogs) for member in virtual.members]
     roster = Roster(virtual, seats, table.pins)
     views: dict[KindName, View] = {kind.name: roster.view(kind, _AUDIENCE) for kind in kinds}
-    tools = tuple((entry.name, weight([entry])) for entry in views[TOOLS.name].entries) if TOOLS.name in views else ()
+    tools = (
+        tuple((entry.name, weight([entry.raw])) for entry in views[TOOLS.name].entries) if TOOLS.name in views else ()
+    )
     return Offered(
         route.path,
         route.services,
         route.virtual is not None,
         virtual.discovery,
         tools,
-        _search_tools(virtual) if virtual.discovery == "search" else sum(tokens for _, tokens in tools),
+        search.WEIGHT if virtual.discovery == "search" else sum(tokens for _, tokens in tools),
         {name: len(view.entries) for name, view in views.items()},
         tuple(report for view in views.values() for report in view.reports) if route.virtual is not None else (),
     )
-
-
-def _search_tools(virtual: Virtual) -> int:
-    """About how many tokens the two tools take that stand for all others."""
-    return weight(Entry("", virtual.members[0], "", raw) for raw in elements(search.TOOLS))

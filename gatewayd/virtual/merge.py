@@ -48,6 +48,8 @@ class Report:
     reason: str
     withheld: bool
     """Whether it is kept from clients."""
+    routine: bool = False
+    """Whether that is just what the configuration wants, so that nobody has to look."""
 
     @property
     def what(self) -> str:
@@ -177,7 +179,8 @@ class _Merging:
         if self._virtual.conflicts == "prefix":
             other = exposed(member.service, own) if self._kind.key == "name" else carried(member.service, own)
             if other not in self._taken and self._shape.shows(other):
-                self._report(member, own, f"its name is taken by that{of}; it is shown as {other}", withheld=False)
+                reason = f"its name is taken by that{of}; it is shown as {other}"
+                self._reports.append(Report(self._kind.name, member.service, own, reason, withheld=False, routine=True))
                 return other
         elif self._virtual.conflicts == "error" and first is not None:
             self._taken[name] = None

@@ -37,6 +37,8 @@ class Seat:
     catalogs: Catalogs
 
 
+Place = tuple[str, KindName]
+"""A list of a service."""
 Missing = tuple[Seat, Catalog, Kind | None]
 """What is to be waited for: a list, or (None) what the service says of itself."""
 
@@ -51,7 +53,7 @@ class Roster:
         self.by_service = {seat.member.service: seat for seat in self.seats}
         self._by_session = any(seat.upstream.service.per == "session" for seat in self.seats)
         self._noted: set[Report] = set()
-        self._last: dict[tuple[str, KindName], Listing] = {}
+        self._last: dict[Place, Listing] = {}
         """What each member had, whoever was told."""
         self._views: OrderedDict[tuple[object, ...], View] = OrderedDict()
         self._places: OrderedDict[tuple[View, View], Places] = OrderedDict()
@@ -146,14 +148,15 @@ class Roster:
         for report in view.reports:
             if report not in self._noted and len(self._noted) < MOST_NOTED:
                 self._noted.add(report)
-                event = f"{report.what} withheld" if report.withheld else f"{report.what} to look at"
                 facts = {"service": report.service, report.what: report.name, "reason": report.reason}
-                log.warning(event, **facts)
+                write = log.info if report.routine else log.warning
+                write(f"{report.what} {'withheld' if report.withheld else 'served'}", **facts)
 
     def _parts(self, kind: Kind, audience: Audience) -> list[Part]:
         parts = list[Part]()
         for seat, catalog in self.catalogs(audience):
-            place, listing = (seat.member.service, kind.name), catalog.known(kind.name)
+            place: Place = (seat.member.service, kind.name)
+            listing = catalog.known(kind.name)
             if listing is not None:
                 self._last[place] = listing
                 parts.append(Part(seat.member, listing))

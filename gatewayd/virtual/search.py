@@ -14,8 +14,18 @@ from typing import Final
 
 import msgspec
 
-from gatewayd.protocol.jsontext import encode_elements, encode_members, integer, members, members_if_any, string, text
+from gatewayd.protocol.jsontext import (
+    elements,
+    encode_elements,
+    encode_members,
+    integer,
+    members,
+    members_if_any,
+    string,
+    text,
+)
 from gatewayd.virtual.merge import Entry, View
+from gatewayd.virtual.weight import weight
 
 SEARCH: Final = "search_tools"
 CALL: Final = "call_tool"
@@ -58,6 +68,8 @@ _CALL_TOOL: Final = {
 }
 TOOLS: Final = msgspec.json.encode([_SEARCH_TOOL, _CALL_TOOL])
 """The list that takes the place of all others."""
+WEIGHT: Final = weight(elements(TOOLS))
+"""About how many tokens it takes."""
 
 
 class Index:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import attrs
 import msgspec
 import structlog
 import trio
@@ -26,9 +27,11 @@ from gatewayd.protocol.versions import DISCOVER, LISTEN
 from gatewayd.routes.table import Service
 from gatewayd.upstreams.channel import Answer, LegacyPeer
 from gatewayd.upstreams.service import Caller, Opened, Usage
+from gatewayd.virtual import search
 from gatewayd.virtual.inquiry import Inquiry, Shared, read_inquiry
 from gatewayd.virtual.listeners import Listeners
 from gatewayd.virtual.lists import Lists
+from gatewayd.virtual.merge import View
 from gatewayd.virtual.roster import Roster
 from gatewayd.virtual.routing import Routing
 from gatewayd.virtual.weight import weight_of
@@ -102,33 +105,24 @@ class VirtualServer:
     def statistics(self) -> dict[str, object]:
         """What `/services` shows of the route."""
         views = {view.kind.name: view for view in self.roster.views()}
-        members = [
-            {
-                "service": seat.member.service,
-                "state": seat.catalogs.health.state,
-                "reason": seat.catalogs.health.trouble,
-            }
-            for seat in self.roster.seats
-        ]
-        reports = [
-            {
-                "kind": report.kind,
-                "service": report.service,
-                "name": report.name,
-                "reason": report.reason,
-                "withheld": report.withheld,
-            }
-            for view in views.values()
-            for report in view.reports
-        ]
+        healths = {seat.member.service: seat.catalogs.health for seat in self.roster.seats}
         return {
             "path": self._shared.path,
-            "services": members,
+            "services": [
+                {"service": service, "state": health.state, "reason": health.cause}
+                for service, health in healths.items()
+            ],
             "listening": len(self._listeners),
             "listed": {name: len(view.entries) for name, view in views.items()},
-            "tokens": weight_of(views["tools"]) if "tools" in views else None,
-            "reports": reports[:MOST_SHOWN],
+            "tokens": self._tokens(views.get("tools")),
+            "reports": [attrs.asdict(report) for view in views.values() for report in view.reports][:MOST_SHOWN],
         }
+
+    def _tokens(self, tools: View | None) -> int | None:
+        """About how many tokens the list of tools takes that clients get."""
+        if self.roster.virtual.discovery == "search":
+            return search.WEIGHT
+        return None if tools is None else weight_of(tools)
 
     def _leave(self) -> None:
         for seat in self.roster.seats:

@@ -120,7 +120,12 @@ def test_targets_that_are_mentioned_exist() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", DOCS / "how-to/api-keys.md", DOCS / "how-to/sessions.md"], ids=page_id
+    "page",
+    [
+        ROOT / "README.md",
+        *(DOCS / "how-to" / f"{name}.md" for name in ("api-keys", "many-servers", "sessions", "tool-lock")),
+    ],
+    ids=page_id,
 )
 def test_configurations_are_read_by_the_compiler(page: Path, tmp_path: Path) -> None:
     """Names may be missing in an excerpt; words may not be wrong."""

@@ -36,8 +36,12 @@ def scene(tmp_path: Path) -> Scene:
     return scene
 
 
+REFUSED = "http://127.0.0.1:9/mcp: [Errno 111] Error connecting to ('127.0.0.1', 9): Connection refused"
+
+
 def paragraph(out: str, path: str) -> list[str]:
-    """What is said of one route, but for the number of tokens, which is an estimate."""
+    """What is said of one route, but for the number of tokens, which is an estimate, and the words of the system."""
+    out = out.replace(REFUSED, "REFUSED")
     [found] = [part for part in out.split("\n\n") if part.startswith(f"{path}: ")]
     return re.sub(r"(about |    \w+ +)[1-9][\d,]*(?= token|$)", r"\1N", found, flags=re.MULTILINE).splitlines()
 
@@ -49,7 +53,7 @@ def test_a_route_is_shown_as_clients_see_it(run: Run, scene: Scene) -> None:
         "/mcp: 3 tools, about N tokens",
         "  a     ready: 2 tools, 1 resource",
         "  b     ready: 1 tool, 1 resource",
-        "  dead  cannot be asked: the service cannot be reached",
+        "  dead  cannot be asked: the service cannot be reached (REFUSED)",
         "  most tokens:",
         "    a__report  N",
         "    b__shout   N",
@@ -112,7 +116,7 @@ def test_json_is_for_tools(run: Run, scene: Scene) -> None:
     assert a["listed"] == {"tools": 2, "prompts": 0, "resources": 1, "templates": 0}
     assert {"kind": "tools", "name": "search", "reason": "is listed twice"} in a["quarantined"]
     assert [remark["name"] for remark in b["cleaned"]] == ["shout"]
-    assert (dead["error"], dead["listed"]) == ("the service cannot be reached", {})
+    assert (dead["error"], dead["listed"]) == (f"the service cannot be reached ({REFUSED})", {})
     many, alone = found["routes"]
     assert [one["name"] for one in many["tools"]] == ["a__search", "a__report", "b__shout"]
     assert (many["virtual"], many["discovery"]) == (True, "list")

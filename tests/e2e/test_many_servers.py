@@ -156,7 +156,14 @@ async def test_the_liar(client: Client, world: World) -> None:
     shown = json.dumps((await services_of(world.gateway))["liar"])
     for reason in ("twice", "no-schema", "text-schema", "array-schema", "be\\\\u0007ll", "ze\\\\u200bro", "tags"):
         assert reason in shown
-    for reason in ("is listed twice", "its name has hidden characters", "inputSchema", "KiB", "x-mcp-header", "does not end"):
+    for reason in (
+        "is listed twice",
+        "its name has hidden characters",
+        "inputSchema",
+        "KiB",
+        "x-mcp-header",
+        "does not end",
+    ):
         assert reason in shown
 
 

@@ -38,7 +38,8 @@ SERVICE = {
 
 ROUTE = {
     "tools": '{ hide = ["right__link", "*__alter"], rename = { right__echo = "speak" }, '
-    'override = { right__echo = { title = "Speak", description = "Speak up.", annotations = { readOnlyHint = true } } } }',
+    'override = { right__echo = { title = "Speak", description = "Speak up.", '
+    "annotations = { readOnlyHint = true } } } }",
     "prompts": '{ only = ["left__*"] }',
     "resources": '{ hide = ["demo://right/about"] }',
 }

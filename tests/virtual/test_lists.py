@@ -14,6 +14,7 @@ from gatewayd.routes.shaping import Shape, Shapes
 from gatewayd.routes.virtual import Member
 from gatewayd.upstreams.channel import UpstreamUnreachable
 from gatewayd.virtual.cursors import MOST_ENTRIES
+from gatewayd.virtual.roster import MOST_VIEWS
 from tests.catalog.scene import QUIET, Fake, Json, fake, tool
 from tests.virtual.scene import ALICE, BOB, INVALID, PATIENCE, Scene, open_scene, virtual_of
 
@@ -122,7 +123,7 @@ async def test_a_cursor_of_a_list_that_is_long_gone_is_not_valid_any_more(autoju
     a = many("a", 1500)
     async with open_scene(a) as scene:
         cursor = (await scene.ask("tools/list"))["nextCursor"]
-        for number in range(40):
+        for number in range(MOST_VIEWS + 1):
             a.lists["tools"][0] = tool(f"new{number}")
             await trio.sleep(20)
             await scene.tools()

@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.routes.virtual import Member
-from gatewayd.virtual.merge import Entry
 from gatewayd.virtual.weight import tokens, weight
 
 
@@ -26,13 +24,13 @@ def test_more_text_takes_no_fewer_tokens(one: str, other: str) -> None:
     assert max(tokens(one), tokens(other)) <= tokens(f"{one} {other}") <= tokens(one) + tokens(other)
 
 
-def entry(**parts: object) -> Entry:
-    return Entry("t", Member("a"), "t", json.dumps(parts).encode())
+def definition(**parts: object) -> bytes:
+    return json.dumps(parts).encode()
 
 
 def test_only_what_a_model_reads_counts() -> None:
-    read = entry(name="a", description="what it does", inputSchema={"type": "object"})
-    more = entry(
+    read = definition(name="a", description="what it does", inputSchema={"type": "object"})
+    more = definition(
         name="a", description="what it does", inputSchema={"type": "object"}, outputSchema={"x": 1}, annotations={}
     )
     assert weight([read]) == weight([more]) > 0
