@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -104,7 +104,7 @@ async def test_people_see_who_serves_and_what_is_kept_back(autojump_clock: MockC
         ]
         assert shown["listed"] == {"tools": 1}
         assert isinstance(shown["tokens"], int)
-        [report] = shown["reports"]  # type: ignore[misc]
+        [report] = cast("list[dict[str, object]]", shown["reports"])
         assert (report["service"], report["name"], report["reason"]) == ("a", "x", "lock: is new")
         assert (report["withheld"], report["routine"]) == (False, False)
 
