@@ -36,6 +36,7 @@ Era = Literal["modern", "legacy"]
 ERAS: tuple[Era, ...] = ("modern", "legacy")
 
 EXAMPLE = ROOT / "gateway.toml.example"
+VIRTUAL = "/all/mcp"
 SETTLE = 1.0
 """Seconds of rest before memory is read."""
 
@@ -193,6 +194,18 @@ async def memory_row(sides: Sides, sessions: int) -> Row:
     return Row(what, "", f"{each:.1f} KiB", "", "below 40 KiB", each < 40)
 
 
+async def virtual_row(sides: Sides, era: Era, calls: int, rounds: int) -> Row:
+    """A call through a route of two services, beside the same call through a route that shows its service as it is."""
+    plain, virtual = list[Sample](), list[Sample]()
+    for _ in range(rounds):
+        for samples, path in ((plain, "/mcp"), (virtual, VIRTUAL)):
+            spec = Spec(sides.gateway.port, era, path=path, connections=16, calls=calls)
+            samples.append(await measure(sides.gateway.measured, spec))
+    cpu, cpu_virtual = (middle(samples, lambda s: s.cpu) for samples in (plain, virtual))
+    what = f"CPU per call, route of two services beside one, {era}"
+    return Row(what, f"{cpu:.0f} µs", f"{cpu_virtual:.0f} µs", f"{cpu_virtual / cpu:.2f} times")
+
+
 async def list_rows(times: int, rounds: int) -> list[Row]:
     """What a route over many services spends on a list that has not changed."""
     found = await lists.figures(times, rounds)
@@ -253,13 +266,15 @@ async def bench(options: argparse.Namespace) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         async with port_of("bench.upstream") as (port, upstream):
-            text = http_service("bench", port) + route("/mcp", "bench")
+            text = http_service("bench", port, prefix='""') + http_service("more", port) + route("/mcp", "bench")
+            text += route(VIRTUAL, "", services='["bench", "more"]')
             async with running_gateway(text, Path(folder)) as gateway:
                 sides = Sides(upstream, port, gateway)
                 for era in ERAS:
                     await by_turns(sides, Spec(0, era, connections=4, calls=500), 1)  # warm
                     rows += await calls_rows(sides, era, options.calls, options.rounds)
                     rows.append(await stream_row(sides, era, options.calls, options.rounds))
+                    rows.append(await virtual_row(sides, era, options.calls // 2, options.rounds))
                 rows.append(await memory_row(sides, options.sessions))
     rows += await list_rows(options.calls // 50, options.rounds)
     rows.append(await cold_start_row(min(options.rounds, 3)))
