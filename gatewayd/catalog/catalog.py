@@ -36,6 +36,8 @@ GRACE = 15.0
 """Seconds for which the lists of a service that fails are still served: most come back sooner."""
 UNREADABLE = 30.0
 """Seconds until a list is tried again that cannot be read, though its service is there."""
+AGAIN = 0.5
+"""Seconds between two readings of a list for those who listen, however often it is said to have changed."""
 GREETED = 300.0
 """Seconds after which a service is asked again what it is, before one of its lists is read."""
 REFUSED_AGAIN = 30.0
@@ -193,8 +195,10 @@ class Catalog:
     def _poll_at(self, kind: KindName) -> float:
         """When a list has to be read again for those who listen."""
         read = self._lists.get(kind)
-        if read is None or self._outdated(read):
+        if read is None:
             return -math.inf
+        if self._outdated(read):
+            return read.asked_at + AGAIN
         if KINDS[kind].capability in self._announced:
             return read.asked_at + ANNOUNCED
         return max(read.until, read.asked_at + POLL)
