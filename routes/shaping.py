@@ -44,9 +44,17 @@ class Shape:
     rename: Mapping[str, str] = attrs.field(factory=dict[str, str], converter=_frozen_names)
     override: Mapping[str, Override] = attrs.field(factory=dict[str, Override], converter=_frozen_overrides)
 
+    def chooses(self, name: str) -> bool:
+        """Whether `only` lets it through."""
+        return self.only is None or any_matches(self.only, name)
+
+    def hides(self, name: str) -> bool:
+        """Whether `hide` keeps it back."""
+        return any_matches(self.hide, name)
+
     def shows(self, name: str) -> bool:
         """Whether the thing may be seen and used."""
-        return (self.only is None or any_matches(self.only, name)) and not any_matches(self.hide, name)
+        return self.chooses(name) and not self.hides(name)
 
 
 @attrs.frozen

@@ -38,6 +38,8 @@ UNREADABLE = 30.0
 """Seconds until a list is tried again that cannot be read, though its service is there."""
 AGAIN = 0.5
 """Seconds between two readings of a list for those who listen, however often it is said to have changed."""
+SLOW = 0.5
+"""Seconds to read a list, from which on nobody waits for that a second time."""
 GREETED = 300.0
 """Seconds after which a service is asked again what it is, before one of its lists is read."""
 REFUSED_AGAIN = 30.0
@@ -57,6 +59,8 @@ class Read:
     until: float
     change: int
     """How many changes had been announced when it was asked for."""
+    took: float
+    """Seconds to read it."""
 
 
 class Catalog:
@@ -121,6 +125,11 @@ class Catalog:
         if read is None or self._outdated(read):
             return Hints(0.0, False)
         return Hints(max(0.0, read.asked_at + read.hints.ttl - trio.current_time()), read.hints.public)
+
+    def slow(self, kind: KindName | None) -> bool:
+        """Whether what is known had better be used, because to read it again takes long."""
+        read = None if kind is None else self._lists.get(kind)
+        return read is not None and read.took > SLOW
 
     def want(self, kinds: Iterable[KindName]) -> None:
         """Have lists kept from now on."""
@@ -260,7 +269,7 @@ class Catalog:
                 log.warning("list not read", service=self._service.name, kind=kind.name, reason=pages.fault)
             hints = hints_of(pages.heads)
             lasts = UNREADABLE if pages.fault is not None else hints.ttl or self._service.fresh
-            self._lists[kind.name] = Read(listing, hints, began, began + lasts, change)
+            self._lists[kind.name] = Read(listing, hints, began, began + lasts, change, trio.current_time() - began)
             self._health.answered(kind.name)
             if new:
                 _report(self._service.name, listing)

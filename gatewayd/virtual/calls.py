@@ -6,13 +6,17 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from gatewayd.protocol.jsonrpc import Failure, Message, Request, Result
+from gatewayd.bridge.changes import ACKNOWLEDGED, CHANGES
+from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 from gatewayd.protocol.jsontext import JsonError
 from gatewayd.upstreams.channel import Answer, Paused, UpstreamBroke, UpstreamError, UpstreamTimedOut
 from gatewayd.upstreams.service import Caller
 from gatewayd.virtual.roster import Seat
 
 Translate = Callable[[Result | Failure], Awaitable[Result | Failure]]
+
+NOT_OF_A_CALL = CHANGES | {ACKNOWLEDGED, "notifications/tasks", "notifications/cancelled"}
+"""What has no place in the answer to a call, and would be in the words of one member."""
 
 
 class RoutedAnswer:
@@ -52,6 +56,8 @@ class RoutedAnswer:
     async def _receive(self) -> Message | Paused | None:
         if self._final is None:
             message = await self._inner.receive()
+            while isinstance(message, Notification) and message.method in NOT_OF_A_CALL:
+                message = await self._inner.receive()
             if not isinstance(message, Result | Failure):
                 return message
             self._final = message

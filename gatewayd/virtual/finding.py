@@ -23,9 +23,11 @@ async def find(roster: Roster, kind: Kind, name: str, audience: Audience) -> Ent
 
     Raises `RpcError` where there is no such thing, `UpstreamError` where the member that might have it cannot say.
     """
-    if roster.virtual.lock == "enforce":  # a tool that has changed must not be called before that was looked at
-        await roster.gather(audience, kind)
     entry = roster.view(kind, audience).names.get(name)
+    if entry is not None and roster.virtual.lock == "enforce":
+        # What has changed must not be called before that was looked at.
+        await roster.by_service[entry.member.service].catalogs.of(audience).wait(kind.name)
+        entry = roster.view(kind, audience).names.get(name)
     if entry is not None:
         return entry
     likely = [seat for seat in roster.seats if _may_have(seat, roster, kind, name)]
@@ -41,11 +43,12 @@ async def find(roster: Roster, kind: Kind, name: str, audience: Audience) -> Ent
 
 
 async def find_place(roster: Roster, uri: str, audience: Audience) -> Place:
-    """Where a URI leads to. Raises `RpcError` where that is nowhere."""
-    place = (await find_places(roster, audience)).find(uri)
+    """Where a URI leads to, asking again only where that is not known. Raises `RpcError` where it is nowhere."""
+    place = roster.places(audience).find(uri)
+    if place is None or not _is_known(roster, audience):
+        place = (await find_places(roster, audience)).find(uri)
     if place is None:
-        silent = [seat for seat in roster.seats if seat.catalogs.of(audience).known(RESOURCES.name) is None]
-        raise no_resource(uri, [seat.member.service for seat in silent])
+        raise no_resource(uri, [seat.member.service for seat in roster.seats if not _has_said(seat, audience)])
     return place
 
 
@@ -53,6 +56,15 @@ async def find_places(roster: Roster, audience: Audience) -> Places:
     """Where URIs lead to, as true as patience allows."""
     await roster.gather(audience, RESOURCES, TEMPLATES)
     return roster.places(audience)
+
+
+def _is_known(roster: Roster, audience: Audience) -> bool:
+    """Whether every member has said what it has, or nobody expects it to."""
+    return all(_has_said(seat, audience) or not seat.catalogs.health.hopeful(RESOURCES.name) for seat in roster.seats)
+
+
+def _has_said(seat: Seat, audience: Audience) -> bool:
+    return all(seat.catalogs.of(audience).known(kind.name) is not None for kind in (RESOURCES, TEMPLATES))
 
 
 def _may_have(seat: Seat, roster: Roster, kind: Kind, name: str) -> bool:

@@ -16,7 +16,7 @@ from gatewayd.catalog.listing import Listing
 from gatewayd.protocol.jsontext import encode_members, members, members_if_any, string, text
 from gatewayd.protocol.versions import META
 from gatewayd.routes import lock
-from gatewayd.routes.names import exposed
+from gatewayd.routes.names import SEPARATOR, exposed
 from gatewayd.routes.shaping import Override, Shape
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.virtual.uris import carried, carrier, tail
@@ -97,14 +97,23 @@ class Part:
 
 Expose = Callable[[str, str], str]
 """The URI under which clients reach what a service calls so."""
+Claims = Callable[[Member, str], bool]
+"""Whether the name that a member would have for something is another's."""
 
 
-def merge(kind: Kind, parts: Sequence[Part], virtual: Virtual, pins: lock.Pins, expose: Expose | None = None) -> View:
+def merge(
+    kind: Kind,
+    parts: Sequence[Part],
+    virtual: Virtual,
+    pins: lock.Pins,
+    expose: Expose | None = None,
+    claims: Claims | None = None,
+) -> View:
     """Merge the lists of those members that have one, in their order.
 
-    `expose`: for URIs in the definitions of tools; None: they stay as they are.
+    `expose`: for URIs in the definitions of tools; None: they stay as they are. `claims`: see there; None: no name is.
     """
-    merging = _Merging(kind, virtual, pins, expose)
+    merging = _Merging(kind, virtual, pins, expose, claims)
     for part in parts:
         for item in part.listing.items:
             merging.add(part, item)
@@ -112,12 +121,22 @@ def merge(kind: Kind, parts: Sequence[Part], virtual: Virtual, pins: lock.Pins, 
 
 
 class _Merging:
-    def __init__(self, kind: Kind, virtual: Virtual, pins: lock.Pins, expose: Expose | None) -> None:
+    def __init__(
+        self, kind: Kind, virtual: Virtual, pins: lock.Pins, expose: Expose | None, claims: Claims | None
+    ) -> None:
         self._kind = kind
         self._virtual = virtual
         self._shape = virtual.shapes.of(kind.capability)
         self._pins = pins
         self._expose = expose
+        self._claims = claims
+        self._prefixes = {
+            prefix + SEPARATOR: member.service
+            for member in virtual.members
+            for prefix in (member.service, member.prefix)
+            if prefix and len(virtual.members) > 1
+        }
+        """What the names of some member begin with, whether it is there or not."""
         self._taken: dict[str, Entry | None] = {}
         """By name; None: nobody has it, because more than one would."""
         self._reports: list[Report] = []
@@ -129,6 +148,9 @@ class _Merging:
             return
         candidate = self._named(member, self._renamed(member, own, item.name))
         if not self._shape.shows(candidate) or self._locked(member, part.listing, item):
+            return
+        if (other := self._impersonated(member, candidate)) is not None:
+            self._report(member, item.name, f"its name begins like those of {other}", withheld=True)
             return
         name = self._free(member, item.name, self._renamed(member, self._shape, candidate))
         if name is None:
@@ -152,6 +174,14 @@ class _Merging:
         several = len(self._virtual.members) > 1
         return carried(member.service, name) if several and carrier(name) is not None else name
 
+    def _impersonated(self, member: Member, name: str) -> str | None:
+        """Another member whose names begin like this one of a member without a prefix."""
+        if self._kind.key != "name" or member.prefix:
+            return None
+        begins = name.partition(SEPARATOR)
+        other = self._prefixes.get(begins[0] + begins[1])
+        return None if other == member.service else other
+
     def _renamed(self, member: Member, shape: Shape, name: str) -> str:
         """The name that the configuration gives. Of templates only the beginning can be another one."""
         renamed = shape.rename.get(name, name)
@@ -172,9 +202,9 @@ class _Merging:
 
     def _free(self, member: Member, own: str, name: str) -> str | None:
         """The name under which a thing can be shown beside all others; None: it cannot."""
-        if name not in self._taken:
+        if name not in self._taken and not (self._claims is not None and self._claims(member, name)):
             return name
-        first = self._taken[name]
+        first = self._taken.get(name)
         of = "" if first is None else f" of {first.member.service}"
         if self._virtual.conflicts == "prefix":
             other = exposed(member.service, own) if self._kind.key == "name" else carried(member.service, own)

@@ -8,12 +8,14 @@ from functools import lru_cache
 
 import attrs
 
+from gatewayd.catalog.definitions import LONGEST_URI
 from gatewayd.routes.shaping import Shape
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.virtual.merge import Entry, View
-from gatewayd.virtual.uris import DIRECT, Template, carried, carrier, climbs, scheme_of, spellings, tail
+from gatewayd.virtual.patterns import Patterns
+from gatewayd.virtual.uris import DIRECT, Template, carried, carrier, climbs, decodings, scheme_of, spellings
 
-REMEMBERED = 1000
+REMEMBERED = 256
 """URIs of which it is remembered where they lead to."""
 
 
@@ -29,18 +31,26 @@ class Place:
 class Places:
     """The name space of one virtual server, as its merged lists have it.
 
-    A URI that is listed leads to who lists it; one that fits a template to who has that; one of a scheme that one
-    service alone uses to that service. Every other one leads nowhere.
+    A URI that is listed leads to who lists it; one that fits a template to the first who has such a template; one of a
+    scheme that one service alone uses to that service. Every other one leads nowhere.
     """
 
     def __init__(self, virtual: Virtual, resources: View, templates: View) -> None:
         self._virtual = virtual
         self._resources = resources
         self._templates = templates
-        patterns = [(entry, Template(entry.name)) for entry in templates.entries]
-        self._patterns = sorted(patterns, key=lambda pattern: -pattern[1].specific)
+        self._patterns = Patterns(virtual, templates)
         self._schemes = _schemes([*resources.entries, *templates.entries])
-        self.find = lru_cache(REMEMBERED)(self._find)
+        self._withheld = {
+            (report.service, report.name): Template(report.name)
+            for report in (*resources.reports, *templates.reports)
+            if report.withheld
+        }
+        self._remembered = lru_cache(REMEMBERED)(self._find)
+
+    def find(self, uri: str) -> Place | None:
+        """Where a URI leads to; None: nowhere, or where the configuration lets nobody go."""
+        return self._remembered(uri) if len(uri) <= LONGEST_URI else None
 
     def expose(self, service: str, uri: str) -> str:
         """The URI under which clients reach what a service calls `uri`, whether it is listed or not."""
@@ -59,30 +69,32 @@ class Places:
         return None if entry is None else Place(entry.member, entry.own)
 
     def _find(self, uri: str) -> Place | None:
-        """Where a URI leads to; None: nowhere, or where the configuration lets nobody go."""
         entry = self._resources.names.get(uri)
         if entry is not None:
             return Place(entry.member, entry.own)
-        place = self._carried(uri) or self._matching(uri) or self._by_scheme(uri)
-        return place if place is not None and reachable(self._virtual, place.member, place.own) else None
+        found = self._carried(uri) or self._patterns.find(uri) or self._by_scheme(uri) or self._patterns.find_wild(uri)
+        if found is None or not reachable(self._virtual, *found) or self._is_withheld(*found):
+            return None
+        return Place(*found)
 
-    def _carried(self, uri: str) -> Place | None:
+    def _carried(self, uri: str) -> tuple[Member, str] | None:
         found = carrier(uri)
         if found is None or len(self._virtual.members) == 1:
             return None
         service, own = found
         members = (member for member in self._virtual.members if member.service == service)
-        return next((Place(member, own) for member in members), None)
+        return next(((member, own) for member in members), None)
 
-    def _matching(self, uri: str) -> Place | None:
-        matching = (entry for entry, template in self._patterns if template.matches(uri))
-        return next((Place(entry.member, _expanded(entry, uri)) for entry in matching), None)
-
-    def _by_scheme(self, uri: str) -> Place | None:
+    def _by_scheme(self, uri: str) -> tuple[Member, str] | None:
         """The service that has the scheme to itself; one that is alone has all of them."""
         members = self._virtual.members
         member = members[0] if len(members) == 1 else self._schemes.get(scheme_of(uri))
-        return None if member is None else Place(member, uri)
+        return None if member is None else (member, uri)
+
+    def _is_withheld(self, member: Member, own: str) -> bool:
+        """Whether a rule for conflicts has left it out, by itself or with its template."""
+        withheld = (template for (service, _), template in self._withheld.items() if service == member.service)
+        return any(template.matches(own) for template in withheld)
 
 
 def reachable(virtual: Virtual, member: Member, own: str) -> bool:
@@ -90,15 +102,15 @@ def reachable(virtual: Virtual, member: Member, own: str) -> bool:
     mine, route = member.shapes.resources, virtual.shapes.resources
     if not (_restricts(mine) or _restricts(route)):
         return True
-    return not climbs(own) and all(
-        mine.shows(spelled) and route.shows(mine.rename.get(spelled, spelled)) for spelled in spellings(own)
-    )
+    if climbs(own):
+        return False
 
+    def names(spelled: str) -> tuple[str, str]:
+        candidate = mine.rename.get(spelled, spelled)
+        return candidate, carried(member.service, candidate)
 
-def _expanded(template: Entry, uri: str) -> str:
-    """What fits a template, in the words of its service, which may know it under another beginning."""
-    rest = len(tail(template.name))
-    return template.own[: len(template.own) - rest] + uri[len(template.name) - rest :]
+    hidden = any(mine.hides(one) or any(map(route.hides, names(one))) for one in spellings(own))
+    return not hidden and all(mine.chooses(one) and any(map(route.chooses, names(one))) for one in decodings(own))
 
 
 def _restricts(shape: Shape) -> bool:

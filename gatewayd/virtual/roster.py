@@ -18,12 +18,15 @@ from gatewayd.routes.lock import Pins
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.upstreams.service import Caller, Upstream
 from gatewayd.virtual.merge import Part, Report, View, merge
+from gatewayd.virtual.patterns import Patterns
 from gatewayd.virtual.places import Places
 
 log = structlog.get_logger("gatewayd.virtual")
 
 MOST_VIEWS: Final = 128
 """Merged lists that are kept: one for each combination of what the members list. Most have one of each kind."""
+MOST_PLACES: Final = 8
+"""Name spaces of URIs that are kept."""
 MOST_NOTED: Final = 1000
 """Reports that are written into the log as long as the configuration stays the same."""
 
@@ -88,6 +91,18 @@ class Roster:
         if TOOLS in kinds and any(part.listing.has_interfaces for part in self._parts(TOOLS, audience)):
             await self.gather(audience, RESOURCES, TEMPLATES)
 
+    async def look_up(self, audience: Audience, seat: Seat, *kinds: Kind) -> None:
+        """Have lists of one member read, if they never were. Others are read behind the caller's back."""
+        missing: list[Missing] = []
+        for one, catalog in self.catalogs(audience):
+            for kind in kinds:
+                if one is seat and catalog.known(kind.name) is None:
+                    missing.append((one, catalog, kind))
+                elif catalog.peek(kind.name) is None:
+                    catalog.demand(kind.name)
+        if missing:
+            await self._wait(missing)
+
     async def greet(self, audience: Audience) -> None:
         """Have every service say what it is, as far as patience goes."""
         missing: list[Missing] = [
@@ -102,11 +117,13 @@ class Roster:
         places = None
         if kind is TOOLS and any(part.listing.has_interfaces for part in parts):
             places = self.places(audience)
-        key = (kind.name, places, *((part.member.service, part.listing, part.gone) for part in parts))
+        templates = self.view(TEMPLATES, audience) if kind is RESOURCES and len(self.seats) > 1 else None
+        key = (kind.name, places, templates, *((part.member.service, part.listing, part.gone) for part in parts))
         view = self._views.get(key)
         if view is None:
             expose = None if places is None else places.expose
-            view = self._views[key] = merge(kind, parts, self.virtual, self.pins, expose)
+            claims = None if templates is None else Patterns(self.virtual, templates).claims
+            view = self._views[key] = merge(kind, parts, self.virtual, self.pins, expose, claims)
             self._note(view)
             if len(self._views) > MOST_VIEWS:
                 self._views.popitem(last=False)
@@ -124,7 +141,7 @@ class Roster:
         places = self._places.get(key)
         if places is None:
             places = self._places[key] = Places(self.virtual, *key)
-            if len(self._places) > MOST_VIEWS:
+            if len(self._places) > MOST_PLACES:
                 self._places.popitem(last=False)
         return places
 
@@ -169,7 +186,7 @@ class Roster:
             async with trio.open_nursery() as nursery:
                 for seat, catalog, kind in missing:
                     name = None if kind is None else kind.name
-                    if seat.catalogs.health.hopeful(name):
+                    if seat.catalogs.health.hopeful(name) and not catalog.slow(name):
                         nursery.start_soon(catalog.wait, name)
                     elif name is not None:
                         catalog.demand(name)

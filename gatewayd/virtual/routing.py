@@ -11,24 +11,28 @@ import attrs
 import msgspec
 
 from gatewayd.bridge.immediate import Immediate
-from gatewayd.catalog.kinds import PROMPTS, TOOLS
+from gatewayd.catalog.kinds import PROMPTS, RESOURCES, TEMPLATES, TOOLS
 from gatewayd.protocol.codes import INVALID_PARAMS
 from gatewayd.protocol.headers import PARAM_PREFIX
 from gatewayd.protocol.jsonrpc import Failure, Result, RpcError
 from gatewayd.protocol.jsontext import JsonError, encode_members, members, string, text
-from gatewayd.protocol.param_headers import mirror, read_annotations
+from gatewayd.protocol.param_headers import may_annotate, mirror, read_annotations
 from gatewayd.upstreams.channel import Answer
 from gatewayd.virtual import search
 from gatewayd.virtual.calls import Translate, carry
 from gatewayd.virtual.finding import find, find_place, find_places, unknown
 from gatewayd.virtual.inquiry import Inquiry, Shared
 from gatewayd.virtual.merge import Entry, View
+from gatewayd.virtual.places import Places
 from gatewayd.virtual.rewriting import attributed, mentions, rewritten_failure, rewritten_result
 from gatewayd.virtual.roster import Seat
 from gatewayd.virtual.tasks import TASK_ID, open_task, seal_task, with_task
+from gatewayd.virtual.uris import carried
 
 T = TypeVar("T")
 
+MOST_LOOKED_UP = 200
+"""URIs of one answer of which it is found out whether they lead back as they are."""
 MOST_INDEXES = 4
 """Merged lists of tools that can be searched at the same time."""
 NO_COMPLETION = b'{"resultType":"complete","completion":{"values":[],"total":0,"hasMore":false}}'
@@ -49,6 +53,8 @@ class Routing:
             if name == search.CALL:
                 return await self._call_found(inquiry)
         entry = await find(inquiry.roster, TOOLS, name, inquiry.audience)
+        if inquiry.caller.session and may_annotate(entry.raw):
+            return await self._called(inquiry, entry, inquiry.request.params.get("arguments"), {})
         return await self._named(inquiry, entry, {"name": text(entry.own)})
 
     async def get_prompt(self, inquiry: Inquiry, name: str) -> Answer:
@@ -104,16 +110,20 @@ class Routing:
         return index
 
     async def _call_found(self, inquiry: Inquiry) -> Answer:
-        """Call the tool that the arguments name, with header fields that its client could not know of."""
+        """Call the tool that the arguments name."""
         name, arguments = _arguments(inquiry, search.called)
         if name is None:
             raise unknown(TOOLS, "")
         entry = await find(inquiry.roster, TOOLS, name, inquiry.audience)
+        return await self._called(inquiry, entry, arguments, {"arguments": arguments})
+
+    async def _called(self, inquiry: Inquiry, entry: Entry, arguments: bytes | None, parts: dict[str, bytes]) -> Answer:
+        """Call a tool for a client that knows nothing of header fields: they are made here (MCP 2026-07-28, HTTP)."""
         schema = members(entry.raw).get("inputSchema", b"{}")
         others = (field for field in inquiry.caller.fields if not field[0].startswith(PARAM_PREFIX))
         fields = (*others, *_arguments(inquiry, lambda _: mirror(read_annotations(schema), arguments)))
         inquiry = attrs.evolve(inquiry, caller=msgspec.structs.replace(inquiry.caller, fields=fields))
-        return await self._named(inquiry, entry, {"name": text(entry.own), "arguments": arguments})
+        return await self._named(inquiry, entry, {"name": text(entry.own), **parts})
 
     async def _referred(self, inquiry: Inquiry, ref: dict[str, bytes]) -> tuple[Seat, dict[str, bytes]]:
         """The member that a reference leads to, and what it is called there."""
@@ -138,19 +148,34 @@ class Routing:
             if not mentions(message.result if isinstance(message, Result) else message.data):
                 return message
             roster = self._shared.roster  # members may have gone since the request was sent
-            places = await find_places(roster, inquiry.audience)
-
-            def rewrite(uri: str) -> str:
-                return shown if shown is not None and uri == own else places.expose(service, uri)
-
+            await roster.look_up(inquiry.audience, seat, RESOURCES, TEMPLATES)
+            exposing = Exposing(roster.places(inquiry.audience), service, own, shown)
             if isinstance(message, Failure):
-                return rewritten_failure(message, rewrite)
-            result = with_task(message.result, seal, rewrite)
+                return rewritten_failure(message, exposing)
+            result = with_task(message.result, seal, exposing)
             if len(roster.seats) > 1:
                 result = attributed(result, service)
-            return Result(message.id, rewritten_result(inquiry.request.method, result, rewrite))
+            return Result(message.id, rewritten_result(inquiry.request.method, result, exposing))
 
         return translate
+
+
+class Exposing:
+    """Rewrites the URIs of one answer. Of very many, the later ones carry their service, which is always right."""
+
+    def __init__(self, places: Places, service: str, own: str | None, shown: str | None) -> None:
+        """`own` is the URI that was asked for, in the words of the service, and `shown` in those of the client."""
+        self._places = places
+        self._service = service
+        self._known = {} if own is None or shown is None else {own: shown}
+
+    def __call__(self, uri: str) -> str:
+        """See `Rewrite`."""
+        if uri not in self._known:
+            if len(self._known) >= MOST_LOOKED_UP:
+                return carried(self._service, uri)
+            self._known[uri] = self._places.expose(self._service, uri)
+        return self._known[uri]
 
 
 def _arguments(inquiry: Inquiry, read: Callable[[bytes | None], T]) -> T:

@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from gatewayd.auth.keychain import Keychain
-from gatewayd.bridge.legacy_client.peer import open_modern_peer, tools_of
+from gatewayd.bridge.legacy_client.peer import NoFields, open_modern_peer
 from gatewayd.catalog.kinds import BY_METHOD
 from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.codes import METHOD_NOT_FOUND
@@ -53,7 +53,6 @@ class VirtualServer:
         self._lists = Lists(shared)
         self._routing = Routing(shared)
         self._listeners = Listeners(shared, nursery)
-        self._tools = tools_of(self)
         nursery.start_soon(self._listeners.announce)
         self._follow(shared.roster)
 
@@ -67,7 +66,6 @@ class VirtualServer:
         self._leave()
         self.service, self._shared.roster = service, roster
         self._follow(roster)
-        self._tools.expire()
         self._listeners.renew()
 
     def close(self) -> None:
@@ -92,7 +90,7 @@ class VirtualServer:
     async def open_legacy(self, message: Request, caller: Caller) -> Opened:
         """See `Upstream.open_legacy`: the gateway keeps the session."""
         caller = msgspec.structs.replace(caller, session=secrets.token_urlsafe(12))
-        return await open_modern_peer(self, message, caller, self._shared.ids, self._tools)
+        return await open_modern_peer(self, message, caller, self._shared.ids, NoFields())
 
     def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
         """See `Upstream.resume_legacy`: no service knows of it."""

@@ -53,19 +53,41 @@ def tail(template: str) -> str:
     return template[template.find("{") :] if "{" in template else ""
 
 
-def spellings(uri: str) -> set[str]:
-    """Ways to write a URI that its server may take for the same (RFC 3986, section 6.2.2)."""
+def decodings(uri: str) -> set[str]:
+    """The URI with its scheme in lower case, and its percent-encodings looked through."""
     scheme, colon, rest = uri.partition(":")
-    lowered = scheme.lower() + colon + rest
-    found = {uri, lowered}
+    found = {uri, scheme.lower() + colon + rest}
     for _ in range(DECODED):
         found |= {unquote(one) for one in found}
     return found
 
 
+def spellings(uri: str) -> set[str]:
+    """Ways to write a URI that its server may take for the same (RFC 3986, section 6.2.2; RFC 8089 for files).
+
+    Servers read URIs in ways of their own, so there may be more.
+    """
+    found = decodings(uri)
+    return found | {_plain(one) for one in found}
+
+
+def _plain(uri: str) -> str:
+    """Without query, fragment and the slash at the end; one slash between two steps; the host in lower case."""
+    scheme, colon, rest = re.split(r"[?#]", uri, maxsplit=1)[0].partition(":")
+    if not rest.startswith("/"):
+        return scheme + colon + rest
+    host, path = "", rest
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        path = slash + path
+    if scheme == "file" and host.lower() == "localhost":
+        host = ""
+    return f"{scheme}://{host.lower()}{re.sub('/+', '/', path).rstrip('/')}"
+
+
 def climbs(uri: str) -> bool:
     """Whether there are steps in it that lead up again, so that it begins with what it does not mean."""
-    return any(not {".", ".."}.isdisjoint(re.split(r"[/\\?#]", one)) for one in spellings(uri))
+    return any(not {".", ".."}.isdisjoint(re.split(r"[/\\?#]", one)) for one in decodings(uri))
 
 
 class Template:

@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from gatewayd.catalog.catalog import SLOW
 from gatewayd.routes.shaping import Shape, Shapes
 from gatewayd.routes.virtual import Member
 from gatewayd.upstreams.channel import UpstreamUnreachable
@@ -41,7 +42,7 @@ async def every(scene: Scene) -> list[str]:
 
 async def test_things_come_in_the_order_of_the_configuration(autojump_clock: MockClock) -> None:
     a, b = fake("a", "y", "x"), fake("b", "x")
-    a.delay = 1.0
+    a.delay = SLOW / 2
     async with open_scene(a, b) as scene:
         assert await scene.tools() == ["a__y", "a__x", "b__x"]
         scene.use(attrs.evolve(virtual_of(b, a)))
@@ -194,6 +195,21 @@ async def test_the_first_list_waits_for_a_slow_service_and_later_ones_do_not(aut
         assert trio.current_time() == began
         await trio.sleep(6)
         assert await scene.tools() == ["a__t0", "b__t0"]
+
+
+async def test_nobody_waits_again_for_a_list_that_takes_long_to_read(autojump_clock: MockClock) -> None:
+    a, b = fake("a", "x"), fake("b", "y")
+    a.delay = 2 * SLOW
+    async with open_scene(a, b) as scene:
+        assert await scene.tools() == ["a__x", "b__y"]
+        a.lists["tools"] = [tool("z")]
+        a.announce("tools")
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        assert await scene.tools() == ["a__x", "b__y"]
+        assert trio.current_time() == began
+        await trio.sleep(5)
+        assert await scene.tools() == ["a__z", "b__y"]
 
 
 async def test_a_service_that_was_late_once_is_asked_again(autojump_clock: MockClock) -> None:

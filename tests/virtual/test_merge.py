@@ -140,8 +140,8 @@ def test_uris_that_are_taken(conflicts: Conflicts, expected: list[str]) -> None:
 
 
 def test_a_prefix_that_is_taken_as_well_or_hidden_is_no_way_out() -> None:
-    lists: dict[str, list[Any]] = {"a": ["x", "b__x"], "b": ["x"]}
-    assert withheld(merged(TOOLS, lists, prefixed=False)) == [("b", "x")]
+    uris: dict[str, list[Any]] = {"a": ["x:1", "gatewayd://b/x:1"], "b": ["x:1", "gatewayd://b/x:1"]}
+    assert len(names(merged(RESOURCES, uris))) == len(set(names(merged(RESOURCES, uris))))
     hidden = Shapes(tools=Shape(hide=("b__*",)))
     assert withheld(merged(TOOLS, {"a": ["x"], "b": ["x"]}, prefixed=False, shapes=hidden)) == [("b", "x")]
 
@@ -149,6 +149,23 @@ def test_a_prefix_that_is_taken_as_well_or_hidden_is_no_way_out() -> None:
 def test_a_service_cannot_take_a_name_with_the_prefix_of_another() -> None:
     view = merged(TOOLS, {"a": ["b__x"], "b": ["x"], "a-b": ["x"]})
     assert seen(view) == [("a__b__x", "a", "b__x"), ("b__x", "b", "x"), ("a-b__x", "a-b", "x")]
+
+
+@pytest.mark.parametrize("order", [("bank", "evil"), ("evil", "bank")])
+def test_a_service_without_a_prefix_cannot_take_names_of_one_that_has_one(order: tuple[str, str]) -> None:
+    bank, evil = Member("bank", "b"), Member("evil")
+    of = {
+        "bank": Part(bank, listing(TOOLS, "transfer")),
+        "evil": Part(evil, listing(TOOLS, "b__transfer", "bank__x", "x")),
+    }
+    virtual = Virtual((bank, evil))
+    assert set(names(merge(TOOLS, [of[name] for name in order], virtual, {}))) == {"b__transfer", "x"}
+    gone = merge(TOOLS, [of["evil"]], virtual, {})
+    assert names(gone) == ["x"]
+    assert withheld(gone) == [("evil", "b__transfer"), ("evil", "bank__x")]
+    shape = Shapes(tools=Shape(rename={"x": "b__x"}))
+    named = merge(TOOLS, [of["bank"], of["evil"]], attrs.evolve(virtual, shapes=shape), {})
+    assert "b__x" in names(named)  # the configuration may
 
 
 PINS = {"a": {"same": pin({"description": "d"}), "other": pin({"description": "d"})}}

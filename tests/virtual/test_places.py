@@ -125,8 +125,8 @@ URIS = st.builds(
     st.sampled_from(["x:", "y:", "z:", "ui://", "gatewayd://a/", "gatewayd://b/x:", "ui://gatewayd/a/", ""]),
     st.text("ab/1:", min_size=1, max_size=4),
 )
-LISTS = st.lists(URIS, max_size=4)
-TEMPLATE_LISTS = st.lists(st.sampled_from(["x:{a}", "x:a/{a}", "y:{+a}", "{a}:b", "z:a"]), max_size=2)
+LISTS = st.lists(URIS, max_size=4, unique=True)
+TEMPLATE_LISTS = st.lists(st.sampled_from(["x:{a}", "x:a/{a}", "y:{+a}", "{a}:b", "z:a"]), max_size=2, unique=True)
 
 
 @given(LISTS, LISTS, TEMPLATE_LISTS, TEMPLATE_LISTS, st.sampled_from("ab"), URIS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 import trio
@@ -30,7 +31,35 @@ from gatewayd.protocol.versions import BOTH, DISCOVER, META, MODERN, NAMED
 from gatewayd.routes.table import HttpTarget
 from gatewayd.upstreams.channel import Answer, Refused, UpstreamBroke, UpstreamDied, UpstreamError, UpstreamTimedOut
 from gatewayd.upstreams.service import Caller, Opened, Upstream
-from gatewayd.upstreams.tool_headers import CALL, ToolHeaders
+from gatewayd.upstreams.tool_headers import CALL, Asker, ToolHeaders
+
+
+class CallFields(Protocol):
+    """Makes the header fields of tool calls. `ToolHeaders` is one."""
+
+    async def fields(
+        self, tool: str, arguments: bytes | None, connection: Asker, *, relearn: bool = False
+    ) -> tuple[Field, ...]:
+        """See `ToolHeaders.fields`."""
+        ...
+
+    def expire(self) -> None:
+        """See `ToolHeaders.expire`."""
+        ...
+
+
+class NoFields:
+    """`CallFields` for a service that makes them itself, because it knows its tools."""
+
+    async def fields(
+        self, tool: str, arguments: bytes | None, connection: Asker, *, relearn: bool = False
+    ) -> tuple[Field, ...]:
+        """See `CallFields.fields`: none."""
+        await trio.lowlevel.checkpoint()
+        return ()
+
+    def expire(self) -> None:
+        """See `CallFields.expire`."""
 
 
 class ModernPeer:
@@ -46,7 +75,7 @@ class ModernPeer:
         caller: Caller,
         ids: itertools.count[int],
         wanted: Subscriptions,
-        tools: ToolHeaders,
+        tools: CallFields,
     ) -> None:
         self.ids = ids
         self.level: str | None = None
@@ -210,7 +239,7 @@ class ToolsAsker:
 
 
 async def open_modern_peer(
-    inner: Upstream, message: Request, caller: Caller, ids: itertools.count[int], tools: ToolHeaders | None = None
+    inner: Upstream, message: Request, caller: Caller, ids: itertools.count[int], tools: CallFields | None = None
 ) -> Opened:
     """Answer `initialize`, of which the version is one of `LEGACY`, from what the service says of itself.
 
