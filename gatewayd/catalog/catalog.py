@@ -36,17 +36,15 @@ GRACE = 15.0
 """Seconds for which the lists of a service that fails are still served: most come back sooner."""
 UNREADABLE = 30.0
 """Seconds until a list is tried again that cannot be read, though its service is there."""
-AGAIN = 0.5
-"""Seconds between two readings of a list for those who listen, however often it is said to have changed."""
+AGAIN, LONGEST_AGAIN = 0.5, 30.0
+"""Seconds between two readings of a list for those who listen, however often it is said to have changed; and if it has
+changed each time, twice as many."""
 SLOW = 0.5
 """Seconds to read a list, from which on nobody waits for that a second time."""
 GREETED = 300.0
 """Seconds after which a service is asked again what it is, before one of its lists is read."""
 REFUSED_AGAIN = 30.0
 """Seconds until a service is listened to again that promises announcements, and then makes none."""
-
-MOST_REPORTED = 20
-"""Flaws of one list that are logged; all of them are shown."""
 
 
 @attrs.frozen
@@ -61,6 +59,8 @@ class Read:
     """How many changes had been announced when it was asked for."""
     took: float
     """Seconds to read it."""
+    pause: float
+    """Seconds for which those who listen let it change: longer, if it never stops."""
 
 
 class Catalog:
@@ -207,7 +207,7 @@ class Catalog:
         if read is None:
             return -math.inf
         if self._outdated(read):
-            return read.asked_at + AGAIN
+            return read.asked_at + read.pause
         if KINDS[kind].capability in self._announced:
             return read.asked_at + ANNOUNCED
         return max(read.until, read.asked_at + POLL)
@@ -248,7 +248,7 @@ class Catalog:
                 self.offers = await self._asker.discover()
             if patience.cancelled_caught:
                 raise UpstreamTimedOut(f"the service did not say within {seconds:g} seconds what it is")
-            self._greeted, self._failing_since, self._backoff = True, None, Backoff()
+            self._greeted, self._failing_since = True, None
             self._greet_again = began + GREETED
             self._health.answered(None)
             if back:
@@ -263,16 +263,16 @@ class Catalog:
         began, before, change = trio.current_time(), self._lists.get(kind.name), self._changes[kind.name]
         try:
             pages = await self._pages(kind, offers)
-            listing, new = await self._listings.read(kind, pages)
+            listing = await self._listings.read(kind, pages)
             if before is not None and pages.fault is not None and not pages.items:
-                listing, new = before.listing, False
+                listing = before.listing
                 log.warning("list not read", service=self._service.name, kind=kind.name, reason=pages.fault)
             hints = hints_of(pages.heads)
             lasts = UNREADABLE if pages.fault is not None else hints.ttl or self._service.fresh
-            self._lists[kind.name] = Read(listing, hints, began, began + lasts, change, trio.current_time() - began)
+            took, pause = trio.current_time() - began, _pause(before, listing, began)
+            self._lists[kind.name] = Read(listing, hints, began, began + lasts, change, took, pause)
+            self._backoff = Backoff()
             self._health.answered(kind.name)
-            if new:
-                _report(self._service.name, listing)
             if before is None or before.listing is not listing:
                 self._changed()
         except UpstreamError as error:
@@ -377,11 +377,7 @@ def announced_in(message: Notification) -> frozenset[str]:
     return frozenset(name for name in LISTS if honoured.get(WANTED[name]) == b"true")
 
 
-def _report(service: str, listing: Listing) -> None:
-    """Say once what is wrong with a list."""
-    kind = listing.kind.name
-    for flaw in listing.flaws[:MOST_REPORTED]:
-        log.warning("definition quarantined", service=service, kind=kind, name=flaw.name, reason=flaw.reason)
-    for item in listing.items:
-        if item.note is not None:
-            log.warning("definition cleaned", service=service, kind=kind, name=item.name, what=item.note)
+def _pause(before: Read | None, listing: Listing, now: float) -> float:
+    if before is None or before.listing is listing or now - before.asked_at > LONGEST_AGAIN:
+        return AGAIN
+    return min(2 * before.pause, LONGEST_AGAIN)

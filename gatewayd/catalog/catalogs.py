@@ -23,7 +23,8 @@ from gatewayd.upstreams.service import Caller, Upstream
 log = structlog.get_logger("gatewayd.catalog")
 
 MOST_CATALOGS = 2000
-"""Audiences of one service whose catalogs are kept."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Audiences of one service whose catalogs are kept, and bytes of what is different in them."""
 MOST_SHOWN = 100
 """Flaws that `/services` shows."""
 
@@ -53,7 +54,7 @@ class Catalogs:
         self._ids = ids
         self._node = node
         self._nursery = nursery
-        self._listings = Listings()
+        self._listings = Listings(upstream.service.name)
         self._catalogs: OrderedDict[Audience, Catalog] = OrderedDict()
         self._scopes: dict[Catalog, trio.CancelScope] = {}
         self._closed = False
@@ -118,15 +119,24 @@ class Catalogs:
         self._nursery.start_soon(self._keep, audience, catalog)
         return catalog
 
-    def _make_room(self) -> None:
-        """Give up the one that was used the longest ago, of those that nobody watches."""
-        oldest = next((audience for audience, catalog in self._catalogs.items() if not catalog.watchers), None)
-        if oldest is not None:
-            catalog = self._catalogs.pop(oldest)
-            catalog.over = True
-            self._scopes[catalog].cancel()
+    def _bytes(self) -> int:
+        listings = {listing for catalog in self._catalogs.values() for listing in catalog.listings()}
+        return sum(listing.size for listing in listings)
+
+    def _make_room(self, but: Audience | None = None) -> bool:
+        """Give up the one that was used the longest ago, of those that nobody watches; False: there is none."""
+        idle = (one for one, catalog in self._catalogs.items() if not catalog.watchers and one != but)
+        oldest = next(idle, None)
+        if oldest is None:
+            return False
+        catalog = self._catalogs.pop(oldest)
+        catalog.over = True
+        self._scopes[catalog].cancel()
+        return True
 
     def _tell(self, audience: Audience) -> None:
+        while self._bytes() > MOST_BYTES and self._make_room(audience):
+            pass
         for changed in list(self.followers):
             changed(audience)
 

@@ -27,6 +27,11 @@ class Listing:
     """What is not passed on; the last may be about the list itself."""
 
     @cached_property
+    def size(self) -> int:
+        """Bytes of the definitions."""
+        return sum(len(item.raw) for item in self.items)
+
+    @cached_property
     def has_interfaces(self) -> bool:
         """Whether a tool may have a user interface of its own (MCP apps), which is a resource."""
         return any(INTERFACE in item.raw for item in self.items)

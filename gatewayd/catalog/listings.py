@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from weakref import WeakValueDictionary
 
+import structlog
 import trio
 
 from gatewayd.catalog.definitions import Flaw, Item, read_item, repeated
@@ -12,6 +13,10 @@ from gatewayd.catalog.kinds import Kind
 from gatewayd.catalog.listing import Listing
 from gatewayd.upstreams.paging import Pages
 
+log = structlog.get_logger("gatewayd.catalog")
+
+MOST_REPORTED = 20
+"""Flaws of one list that are logged; more of them are shown."""
 TURN = 64 * 1024
 """Bytes of definitions that are read before others have their turn: some milliseconds."""
 
@@ -19,11 +24,12 @@ TURN = 64 * 1024
 class Listings:
     """All that are in use, by content."""
 
-    def __init__(self) -> None:
+    def __init__(self, service: str) -> None:
+        self._service = service
         self._known: WeakValueDictionary[tuple[str, bytes], Listing] = WeakValueDictionary()
 
-    async def read(self, kind: Kind, pages: Pages) -> tuple[Listing, bool]:
-        """The listing for what was sent, and whether it is a new one. Long lists give others their turn."""
+    async def read(self, kind: Kind, pages: Pages) -> Listing:
+        """The listing for what was sent; what is wrong with a new one is logged. Long lists give others their turn."""
         content = hashlib.sha256((pages.fault or "").encode())
         for raw in pages.items:
             content.update(b"%d " % len(raw))
@@ -31,10 +37,11 @@ class Listings:
         key = (kind.name, content.digest())
         known = self._known.get(key)
         if known is not None:
-            return known, False
+            return known
         listing = await _read(kind, pages)
         self._known[key] = listing
-        return listing, True
+        _report(self._service, listing)
+        return listing
 
 
 async def _read(kind: Kind, pages: Pages) -> Listing:
@@ -55,3 +62,16 @@ async def _read(kind: Kind, pages: Pages) -> Listing:
     if pages.fault is not None:
         flaws.append(Flaw("*", pages.fault))
     return Listing(kind, tuple(items.values()), tuple(flaws))
+
+
+def _report(service: str, listing: Listing) -> None:
+    """Say once what is wrong with a list."""
+    kind = listing.kind.name
+    noted = [item for item in listing.items if item.note is not None]
+    for flaw in listing.flaws[:MOST_REPORTED]:
+        log.warning("definition quarantined", service=service, kind=kind, name=flaw.name, reason=flaw.reason)
+    for item in noted[:MOST_REPORTED]:
+        log.warning("definition cleaned", service=service, kind=kind, name=item.name, what=item.note)
+    more = max(0, len(listing.flaws) - MOST_REPORTED) + max(0, len(noted) - MOST_REPORTED)
+    if more:
+        log.warning("more definitions quarantined or cleaned", service=service, kind=kind, more=more)

@@ -20,6 +20,7 @@ from gatewayd.routes.names import SEPARATOR, exposed
 from gatewayd.routes.shaping import Override, Shape
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.virtual.uris import carried, carrier, tail
+from gatewayd.virtual.weight import weight
 
 RESOURCE_URI: Final = "resourceUri"
 """In `_meta.ui` of a tool: where its user interface is (MCP apps)."""
@@ -74,6 +75,16 @@ class View:
     def shown_as(self) -> Mapping[tuple[str, str], str]:
         """The name that clients see, by service and its own name for it."""
         return {(entry.member.service, entry.own): entry.name for entry in self.entries}
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of the definitions."""
+        return sum(len(entry.raw) for entry in self.entries)
+
+    @cached_property
+    def tokens(self) -> int:
+        """About how many tokens a model reads, if these are tools. For a long list this takes a while, but once."""
+        return weight(entry.raw for entry in self.entries)
 
     @cached_property
     def digest(self) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 from gatewayd.bridge.asking import ELICIT, INPUT_REQUESTS
 from gatewayd.protocol.jsonrpc import Failure
 from gatewayd.protocol.jsontext import (
+    JsonError,
     elements,
     encode_elements,
     encode_members,
@@ -24,6 +25,8 @@ from gatewayd.protocol.jsontext import (
 )
 
 Rewrite = Callable[[str], str]
+MOST_BLOCKS: Final = 10_000
+"""Blocks of content in one answer that names resources: a tenth of a second."""
 
 _URI: Final = b'"uri"'
 _TASK: Final = b'"taskId"'
@@ -90,7 +93,10 @@ def _attributed_entry(raw: bytes, service: str) -> bytes:
 def _each(parts: dict[str, bytes], name: str, change: Callable[[bytes], bytes]) -> None:
     raw = parts.get(name)
     if raw is not None and is_array(raw):
-        parts[name] = encode_elements(map(change, elements(raw)))
+        found = elements(raw)
+        if len(found) > MOST_BLOCKS:
+            raise JsonError(f"{name} has more than {MOST_BLOCKS} elements")
+        parts[name] = encode_elements(map(change, found))
 
 
 def _message(raw: bytes, rewrite: Rewrite) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -24,11 +24,12 @@ from gatewayd.virtual.places import Places
 log = structlog.get_logger("gatewayd.virtual")
 
 MOST_VIEWS: Final = 128
+MOST_VIEW_BYTES: Final = 32 * 1024 * 1024
 """Merged lists that are kept: one for each combination of what the members list. Most have one of each kind."""
 MOST_PLACES: Final = 8
 """Name spaces of URIs that are kept."""
-MOST_NOTED: Final = 1000
-"""Reports that are written into the log as long as the configuration stays the same."""
+MOST_NOTED: Final = 200
+"""Reports on one member that are written into the log as long as the configuration stays the same."""
 
 
 @attrs.frozen(eq=False)
@@ -56,6 +57,8 @@ class Roster:
         self.by_service = {seat.member.service: seat for seat in self.seats}
         self._by_session = any(seat.upstream.service.per == "session" for seat in self.seats)
         self._noted: set[Report] = set()
+        self._told = Counter[str]()
+        """How much there was to say of each member."""
         self._last: dict[Place, Listing] = {}
         """What each member had, whoever was told."""
         self._views: OrderedDict[tuple[object, ...], View] = OrderedDict()
@@ -125,8 +128,7 @@ class Roster:
             claims = None if templates is None else Patterns(self.virtual, templates).claims
             view = self._views[key] = merge(kind, parts, self.virtual, self.pins, expose, claims)
             self._note(view)
-            if len(self._views) > MOST_VIEWS:
-                self._views.popitem(last=False)
+            self._make_room()
         self._views.move_to_end(key)
         return view
 
@@ -160,14 +162,30 @@ class Roster:
         latest = {view.kind.name: view for view in self._views.values()}
         return list(latest.values())
 
+    def _make_room(self) -> None:
+        """Keep so many merged lists as there is room for, and the last one in any case."""
+        sizes = [view.size for view in self._views.values()]
+        taken = sum(sizes)
+        for size in sizes[:-1]:
+            if len(self._views) <= MOST_VIEWS and taken <= MOST_VIEW_BYTES:
+                return
+            self._views.popitem(last=False)
+            taken -= size
+
     def _note(self, view: View) -> None:
-        """Write down, once each, what is kept from clients, and what else there is to say."""
+        """Write down, once each, what is kept from clients, and what else there is to say: of no member too much."""
         for report in view.reports:
-            if report not in self._noted and len(self._noted) < MOST_NOTED:
-                self._noted.add(report)
-                facts = {"service": report.service, report.what: report.name, "reason": report.reason}
-                write = log.info if report.routine else log.warning
-                write(f"{report.what} {'withheld' if report.withheld else 'served'}", **facts)
+            if report in self._noted:
+                continue
+            self._told[report.service] += 1
+            if self._told[report.service] > MOST_NOTED:
+                continue
+            self._noted.add(report)
+            facts = {"service": report.service, report.what: report.name, "reason": report.reason}
+            write = log.info if report.routine else log.warning
+            write(f"{report.what} {'withheld' if report.withheld else 'served'}", **facts)
+            if self._told[report.service] == MOST_NOTED:
+                log.warning("no more is logged of this service", service=report.service)
 
     def _parts(self, kind: Kind, audience: Audience) -> list[Part]:
         parts = list[Part]()

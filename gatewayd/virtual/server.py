@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 import attrs
@@ -31,16 +32,15 @@ from gatewayd.virtual import search
 from gatewayd.virtual.inquiry import Inquiry, Shared, read_inquiry
 from gatewayd.virtual.listeners import Listeners
 from gatewayd.virtual.lists import Lists
-from gatewayd.virtual.merge import View
+from gatewayd.virtual.merge import Report, View
 from gatewayd.virtual.roster import Roster
 from gatewayd.virtual.routing import Routing
-from gatewayd.virtual.weight import weight_of
 
 log = structlog.get_logger("gatewayd.virtual")
 
 TASKS = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
-MOST_SHOWN = 100
-"""Reports that are shown of one server."""
+MOST_SHOWN = 50
+"""Reports that are shown of one member."""
 
 
 class VirtualServer:
@@ -113,14 +113,14 @@ class VirtualServer:
             "listening": len(self._listeners),
             "listed": {name: len(view.entries) for name, view in views.items()},
             "tokens": self._tokens(views.get("tools")),
-            "reports": [attrs.asdict(report) for view in views.values() for report in view.reports][:MOST_SHOWN],
+            "reports": [attrs.asdict(report) for report in _shown(views.values())],
         }
 
     def _tokens(self, tools: View | None) -> int | None:
         """About how many tokens the list of tools takes that clients get."""
         if self.roster.virtual.discovery == "search":
             return search.WEIGHT
-        return None if tools is None else weight_of(tools)
+        return None if tools is None else tools.tokens
 
     def _leave(self) -> None:
         for seat in self.roster.seats:
@@ -142,6 +142,16 @@ class VirtualServer:
                 return await self._routing.task(inquiry, name)
             case _:
                 raise RpcError(METHOD_NOT_FOUND, "Method not found", status=404)
+
+
+def _shown(views: Iterable[View]) -> Iterator[Report]:
+    """What there is to say of each member; what is withheld first, and of no member so much that it hides another."""
+    reports = [report for view in views for report in view.reports]
+    told = Counter[str]()
+    for report in sorted(reports, key=lambda report: (not report.withheld, report.routine)):
+        told[report.service] += 1
+        if told[report.service] <= MOST_SHOWN:
+            yield report
 
 
 @asynccontextmanager

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final
 
 from gatewayd.protocol.jsontext import encode_members, members_if_any
-from gatewayd.virtual.merge import View
 
 READ: Final = ("name", "description", "inputSchema")
 """What clients hand to their models of a definition."""
@@ -28,12 +26,6 @@ def tokens(text: str) -> int:
 def weight(definitions: Iterable[bytes]) -> int:
     """About how many tokens some definitions of tools take, given as JSON texts."""
     return sum(tokens(_read(raw)) for raw in definitions)
-
-
-@lru_cache(maxsize=32)
-def weight_of(view: View) -> int:
-    """The same of a merged list: a long one takes a while, but once."""
-    return weight(entry.raw for entry in view.entries)
 
 
 def _read(raw: bytes) -> str:

@@ -32,6 +32,7 @@ PURE = (
     "gatewayd.catalog.offers",
     "gatewayd.virtual.describing",
     "gatewayd.virtual.merge",
+    "gatewayd.virtual.patterns",
     "gatewayd.virtual.places",
     "gatewayd.virtual.rewriting",
     "gatewayd.virtual.uris",

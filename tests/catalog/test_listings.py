@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 import trio
+from structlog.testing import capture_logs
 
 from gatewayd.catalog.kinds import PROMPTS, TOOLS
-from gatewayd.catalog.listings import Listings
+from gatewayd.catalog.listings import MOST_REPORTED, Listings
 from gatewayd.upstreams.paging import Pages
 
 
@@ -21,26 +22,36 @@ def tool(name: str) -> dict[str, Any]:
     return {"name": name, "inputSchema": {"type": "object"}}
 
 
-async def test_equal_lists_are_one_object_and_new_only_once() -> None:
-    listings = Listings()
-    one, new = await listings.read(TOOLS, pages(tool("a")))
-    again, newer = await listings.read(TOOLS, pages(tool("a")))
-    assert one is again
-    assert (new, newer) == (True, False)
-    assert (await listings.read(PROMPTS, pages(tool("a"))))[0] is not one
-    assert (await listings.read(TOOLS, pages(tool("a"), fault="cut")))[0] is not one
-    assert (await listings.read(TOOLS, pages(tool("b"))))[0] is not one
+async def test_equal_lists_are_one_object_and_what_is_wrong_with_them_is_logged_once() -> None:
+    listings = Listings("a")
+    with capture_logs() as logged:
+        one = await listings.read(TOOLS, pages(tool("a"), 7))
+        assert await listings.read(TOOLS, pages(tool("a"), 7)) is one
+    assert [(line["event"], line["service"]) for line in logged] == [("definition quarantined", "a")]
+    assert await listings.read(PROMPTS, pages(tool("a"), 7)) is not one
+    assert await listings.read(TOOLS, pages(tool("a"), 7, fault="cut")) is not one
+    assert await listings.read(TOOLS, pages(tool("b"), 7)) is not one
+
+
+async def test_a_list_full_of_faults_does_not_fill_the_log() -> None:
+    dirty = [{**tool(f"t{number}"), "description": "a\u200bb"} for number in range(100)]
+    with capture_logs() as logged:
+        await Listings("a").read(TOOLS, pages(*range(100), *dirty))
+    assert len(logged) == 2 * MOST_REPORTED + 1
+    assert logged[-1]["more"] == 2 * (100 - MOST_REPORTED)
 
 
 async def test_a_list_that_nobody_has_is_forgotten() -> None:
-    listings = Listings()
-    await listings.read(TOOLS, pages(tool("a")))
+    listings = Listings("a")
+    await listings.read(TOOLS, pages(7))
     gc.collect()
-    assert (await listings.read(TOOLS, pages(tool("a"))))[1]
+    with capture_logs() as logged:
+        await listings.read(TOOLS, pages(7))
+    assert logged
 
 
 async def test_flaws_and_repetitions_are_left_out_and_named() -> None:
-    listing, _ = await Listings().read(TOOLS, pages(tool("a"), 7, tool("b"), tool("a"), {"name": "c"}, fault="cut"))
+    listing = await Listings("a").read(TOOLS, pages(tool("a"), 7, tool("b"), tool("a"), {"name": "c"}, fault="cut"))
     assert [item.name for item in listing.items] == ["a", "b"]
     assert [flaw.name for flaw in listing.flaws] == ["?", "a", "c", "*"]
     assert [flaw.reason for flaw in listing.flaws][1::2] == ["is listed twice", "cut"]
@@ -57,7 +68,7 @@ async def test_a_long_list_gives_others_their_turn() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        listing, _ = await Listings().read(TOOLS, pages(*({**tool(f"t{n}"), "title": "x" * 500} for n in range(2000))))
+        listing = await Listings("a").read(TOOLS, pages(*({**tool(f"t{n}"), "title": "x" * 500} for n in range(2000))))
         nursery.cancel_scope.cancel()
     assert len(listing.items) == 2000
     assert turns > 10
