@@ -13,7 +13,17 @@ from gatewayd.routes.shaping import Shape
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.virtual.merge import Entry, View
 from gatewayd.virtual.patterns import Patterns
-from gatewayd.virtual.uris import DIRECT, Template, carried, carrier, climbs, decodings, scheme_of, spellings
+from gatewayd.virtual.uris import (
+    DIRECT,
+    Template,
+    carried,
+    carrier,
+    climbs,
+    decodings,
+    is_carrier,
+    scheme_of,
+    spellings,
+)
 
 REMEMBERED = 256
 """URIs of which it is remembered where they lead to."""
@@ -72,6 +82,8 @@ class Places:
         entry = self._resources.names.get(uri)
         if entry is not None:
             return Place(entry.member, entry.own)
+        if len(self._virtual.members) > 1 and is_carrier(uri) and carrier(uri) is None:
+            return None
         found = self._carried(uri) or self._patterns.find(uri) or self._by_scheme(uri) or self._patterns.find_wild(uri)
         if found is None or not reachable(self._virtual, *found) or self._is_withheld(*found):
             return None

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import attrs
 import msgspec
+import trio
 
 from gatewayd.bridge.immediate import Immediate
 from gatewayd.catalog.kinds import PROMPTS, RESOURCES, TEMPLATES, TOOLS
@@ -44,6 +45,8 @@ class Routing:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._indexes: OrderedDict[View, search.Index] = OrderedDict()
+        self._searching = trio.CapacityLimiter(1)
+        """A long list takes a second to be indexed: in a thread, one at a time, because they share a database."""
 
     async def call_tool(self, inquiry: Inquiry, name: str) -> Answer:
         """`tools/call`."""
@@ -100,7 +103,8 @@ class Routing:
         query, limit = _arguments(inquiry, search.asked)
         await inquiry.roster.gather(inquiry.audience, TOOLS)
         index = self._index(inquiry.roster.view(TOOLS, inquiry.audience))
-        return Immediate(Result(inquiry.request.id, search.found(index.search(query, limit))))
+        found = await trio.to_thread.run_sync(index.search, query, limit, limiter=self._searching)
+        return Immediate(Result(inquiry.request.id, search.found(found)))
 
     def _index(self, view: View) -> search.Index:
         index = self._indexes.setdefault(view, search.Index(view))

@@ -42,6 +42,11 @@ def carrier(uri: str) -> tuple[str, str] | None:
     return None
 
 
+def is_carrier(uri: str) -> bool:
+    """Whether the URI looks like one of ours, however it is written: then it is nobody else's."""
+    return uri.lower().startswith((PREFIX, UI_PREFIX))
+
+
 def scheme_of(uri: str) -> str:
     """The scheme, in lower case; empty where there is none."""
     scheme, colon, _ = uri.partition(":")

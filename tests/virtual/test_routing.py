@@ -237,7 +237,7 @@ def searching(*fakes: Fake) -> Virtual:
     return virtual_of(*fakes, discovery="search", shapes=Shapes(tools=Shape(hide=("*__hidden",))))
 
 
-async def test_tools_that_are_searched_for(autojump_clock: MockClock) -> None:
+async def test_tools_that_are_searched_for() -> None:  # by a thread, for which no clock waits that jumps
     a, b = fake("a", "hidden"), fake("b")
     region = {"type": "string", "x-mcp-header": "Region"}
     b.lists["tools"] = [tool("go", inputSchema={"type": "object", "properties": {"region": region}})]
