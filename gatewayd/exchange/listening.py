@@ -15,7 +15,7 @@ from gatewayd.bridge.changes import ACKNOWLEDGED, LIST_CHANGED, LISTS, RESOURCES
 from gatewayd.protocol.jsonrpc import Message, Notification
 from gatewayd.protocol.jsontext import encode_members, members, members_if_any, strings, text
 from gatewayd.protocol.versions import META, META_SUBSCRIPTION_ID
-from gatewayd.upstreams.channel import Answer, Paused
+from gatewayd.upstreams.channel import Answer, Paused, UpstreamTimedOut
 from gatewayd.upstreams.service import Upstream
 
 Open = Callable[[Upstream], Awaitable[Answer]]
@@ -41,13 +41,13 @@ class Listening:
 
     async def receive(self) -> Message | Paused | None:
         """See `Answer.receive`."""
-        while True:
-            if self._next is not None:
-                await self._move(self._next)
-            if self._pending:
-                return self._pending.popleft()
+        while not self._pending:
             with trio.CancelScope() as self._reading:
-                return await self._answer.receive()
+                if self._next is None:
+                    return await self._answer.receive()
+                await self._move(self._next)
+                self._next = None
+        return self._pending.popleft()
 
     async def aclose(self) -> None:
         """See `Answer.aclose`."""
@@ -56,13 +56,16 @@ class Listening:
     async def _move(self, upstream: Upstream) -> None:
         """Subscribe again. The client knows what it is told of already, whatever this service agrees to."""
         await self._answer.aclose()
-        self._answer = await self._open(upstream)
-        first = await self._answer.receive()
-        self._next = None
-        if isinstance(first, Notification) and first.method == ACKNOWLEDGED:
-            self._pending.extend(_missed(self._params))
-        elif first is not None:
-            self._pending.append(first)
+        seconds = upstream.service.timeouts.call
+        with trio.move_on_after(seconds):
+            self._answer = await self._open(upstream)
+            first = await self._answer.receive()
+            if isinstance(first, Notification) and first.method == ACKNOWLEDGED:
+                self._pending.extend(_missed(self._params))
+            elif first is not None:
+                self._pending.append(first)
+            return
+        raise UpstreamTimedOut(f"the service did not agree to be listened to within {seconds:g} seconds")
 
 
 def _missed(params: bytes) -> Iterator[Notification]:
