@@ -21,7 +21,7 @@ MOST_BYTES = 2 * 1024 * 1024
 """Of one page: many clients read the first one only, so that it is as large as can be borne."""
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class Position(msgspec.Struct, frozen=True, array_like=True):
     """What a cursor says."""
 
     kind: str
@@ -36,24 +36,24 @@ def invalid_cursor() -> RpcError:
     return RpcError(INVALID_PARAMS, "Invalid params: the cursor is not valid any more; list again from the start")
 
 
-def read_cursor(keychain: Keychain, raw: bytes, kind: Kind, holder: str) -> Place:
-    """The place that a cursor of `holder` means; `raw` is JSON text. Raises `RpcError`."""
+def read_cursor(keychain: Keychain, raw: bytes, kind: Kind, holder: str) -> Position:
+    """The position that a cursor of `holder` means; `raw` is JSON text. Raises `RpcError`."""
     token = string(raw)
     payload = None if token is None else keychain.open(PURPOSE, token, holder)
     if payload is None:
         raise invalid_cursor()
     try:
-        place = msgspec.msgpack.decode(payload, type=Place)
+        position = msgspec.msgpack.decode(payload, type=Position)
     except msgspec.DecodeError:  # of another version of the gateway
         raise invalid_cursor() from None
-    if place.kind != kind.name:
+    if position.kind != kind.name:
         raise invalid_cursor()
-    return place
+    return position
 
 
-def make_cursor(keychain: Keychain, place: Place, holder: str) -> str:
-    """The cursor for a place."""
-    return keychain.seal(PURPOSE, msgspec.msgpack.encode(place), holder)
+def make_cursor(keychain: Keychain, position: Position, holder: str) -> str:
+    """The cursor for a position."""
+    return keychain.seal(PURPOSE, msgspec.msgpack.encode(position), holder)
 
 
 def page(view: View, start: int) -> tuple[bytes, int | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gatewayd.bridge.immediate import Immediate
 from gatewayd.catalog.kinds import TOOLS, Kind
 from gatewayd.protocol.jsonrpc import Result
@@ -45,19 +47,19 @@ class Lists:
 
     def _resumed(self, kind: Kind, inquiry: Inquiry, cursor: bytes) -> tuple[View, int]:
         holder = self._shared.holder(inquiry.caller.key)
-        place = cursors.read_cursor(self._shared.keychain, cursor, kind, holder)
-        view = inquiry.roster.recall(kind, place.digest)
+        position = cursors.read_cursor(self._shared.keychain, cursor, kind, holder)
+        view = inquiry.roster.recall(kind, position.digest)
         if view is None:
             raise cursors.invalid_cursor()
-        return view, place.start
+        return view, position.start
 
     def _page(self, inquiry: Inquiry, view: View, start: int) -> Immediate:
         entries, following = cursors.page(view, start)
-        parts = {"resultType": b'"complete"', view.kind.member: entries}
+        parts = {view.kind.member: entries}
         if following is not None:
-            place = cursors.Place(view.kind.name, view.digest, following)
+            position = cursors.Position(view.kind.name, view.digest, following)
             holder = self._shared.holder(inquiry.caller.key)
-            parts["nextCursor"] = text(cursors.make_cursor(self._shared.keychain, place, holder))
+            parts["nextCursor"] = text(cursors.make_cursor(self._shared.keychain, position, holder))
         hints = inquiry.roster.hints(view.kind, inquiry.audience)
         parts["ttlMs"] = b"%d" % int(hints.ttl * 1000)
         whole = start == 0 and following is None  # cursors are good for one principal
@@ -65,6 +67,5 @@ class Lists:
         return _answer(inquiry, parts)
 
 
-def _answer(inquiry: Inquiry, parts: dict[str, bytes]) -> Immediate:
-    parts = {"resultType": b'"complete"', **parts}
-    return Immediate(Result(inquiry.request.id, encode_members(parts)))
+def _answer(inquiry: Inquiry, parts: Mapping[str, bytes]) -> Immediate:
+    return Immediate(Result(inquiry.request.id, encode_members({"resultType": b'"complete"', **parts})))

@@ -41,8 +41,6 @@ class Seat:
     catalogs: Catalogs
 
 
-Place = tuple[str, KindName]
-"""A list of a service."""
 Missing = tuple[Seat, Catalog, Kind | None]
 """What is to be waited for: a list, or (None) what the service says of itself."""
 
@@ -59,7 +57,7 @@ class Roster:
         self._noted: set[Report] = set()
         self._told = Counter[str]()
         """How much there was to say of each member."""
-        self._last: dict[Place, Listing] = {}
+        self._last: dict[tuple[str, KindName], Listing] = {}
         """What each member had, whoever was told."""
         self._views: OrderedDict[tuple[object, ...], View] = OrderedDict()
         self._places: OrderedDict[tuple[View, View], Places] = OrderedDict()
@@ -190,13 +188,13 @@ class Roster:
     def _parts(self, kind: Kind, audience: Audience) -> list[Part]:
         parts = list[Part]()
         for seat, catalog in self.catalogs(audience):
-            place: Place = (seat.member.service, kind.name)
+            origin = seat.member.service, kind.name
             listing = catalog.known(kind.name)
             if listing is not None:
-                self._last[place] = listing
+                self._last[origin] = listing
                 parts.append(Part(seat.member, listing))
-            elif place in self._last:
-                parts.append(Part(seat.member, self._last[place], gone=True))
+            elif origin in self._last:
+                parts.append(Part(seat.member, self._last[origin], gone=True))
         return parts
 
     async def _wait(self, missing: list[Missing]) -> None:

@@ -13,11 +13,11 @@ from gatewayd.auth.keychain import Keychain
 from gatewayd.catalog.kinds import PROMPTS, TOOLS
 from gatewayd.protocol.jsonrpc import RpcError
 from gatewayd.routes.virtual import Member
-from gatewayd.virtual.cursors import MOST_BYTES, MOST_ENTRIES, PURPOSE, Place, make_cursor, page, read_cursor
+from gatewayd.virtual.cursors import MOST_BYTES, MOST_ENTRIES, PURPOSE, Position, make_cursor, page, read_cursor
 from gatewayd.virtual.merge import Entry, View
 
 KEYCHAIN = Keychain([b"k" * 32])
-PLACE = Place("tools", b"digest", 7)
+PLACE = Position("tools", b"digest", 7)
 
 
 def view(*sizes: int) -> View:
@@ -44,7 +44,7 @@ def test_a_cursor_leads_back_to_its_place() -> None:
         raw(None),
         raw(""),
         raw(make_cursor(KEYCHAIN, PLACE, "bob")),
-        raw(make_cursor(KEYCHAIN, Place("prompts", b"", 0), "alice")),
+        raw(make_cursor(KEYCHAIN, Position("prompts", b"", 0), "alice")),
         raw(make_cursor(Keychain([b"o" * 32]), PLACE, "alice")),
         raw(KEYCHAIN.seal("task", msgspec.msgpack.encode(PLACE), "alice")),
         raw(KEYCHAIN.seal(PURPOSE, msgspec.msgpack.encode(["tools", 7]), "alice")),
