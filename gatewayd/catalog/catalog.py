@@ -162,7 +162,7 @@ class Catalog:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._follow)
-                while self._in_use or trio.current_time() < self.used_at + idle:
+                while self.in_use or trio.current_time() < self.used_at + idle:
                     await self._step(nursery, idle)
                     self._tell_given_up()
                 self.over = True
@@ -172,7 +172,7 @@ class Catalog:
             self._tried.set()
 
     @property
-    def _in_use(self) -> bool:
+    def in_use(self) -> bool:
         """Whether somebody watches, or waits for a list."""
         return bool(self.watchers or self._reading or self._demanded)
 
@@ -230,7 +230,7 @@ class Catalog:
 
     def _next(self, now: float, idle: float) -> float:
         """When there may be something to do unasked."""
-        times = [] if self._in_use else [self.used_at + idle]
+        times = [] if self.in_use else [self.used_at + idle]
         if not self._greeted:
             times.append(self._backoff.retry_at)
         elif self.watchers:
@@ -378,6 +378,6 @@ def announced_in(message: Notification) -> frozenset[str]:
 
 
 def _pause(before: Read | None, listing: Listing, now: float) -> float:
-    if before is None or before.listing is listing or now - before.asked_at > LONGEST_AGAIN:
+    if before is None or before.listing is listing or now - before.asked_at > before.pause + LONGEST_AGAIN:
         return AGAIN
     return min(2 * before.pause, LONGEST_AGAIN)

@@ -124,8 +124,8 @@ class Catalogs:
         return sum(listing.size for listing in listings)
 
     def _make_room(self, but: Audience | None = None) -> bool:
-        """Give up the one that was used the longest ago, of those that nobody watches; False: there is none."""
-        idle = (one for one, catalog in self._catalogs.items() if not catalog.watchers and one != but)
+        """Give up the one that was used the longest ago, of those that are not in use; False: there is none."""
+        idle = (one for one, catalog in self._catalogs.items() if not catalog.in_use and one != but)
         oldest = next(idle, None)
         if oldest is None:
             return False

@@ -14,7 +14,7 @@ from gatewayd.catalog.catalogs import Audience
 from gatewayd.virtual.describing import lists_of
 from gatewayd.virtual.finding import find_places
 from gatewayd.virtual.inquiry import Inquiry, Shared
-from gatewayd.virtual.places import reachable
+from gatewayd.virtual.reach import reachable
 from gatewayd.virtual.standing import Digests, Standing, digests
 from gatewayd.virtual.subscribing import Subscription, Target
 

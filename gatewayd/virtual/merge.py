@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -19,7 +19,7 @@ from gatewayd.routes import lock
 from gatewayd.routes.names import SEPARATOR, exposed
 from gatewayd.routes.shaping import Override, Shape
 from gatewayd.routes.virtual import Member, Virtual
-from gatewayd.virtual.uris import carried, carrier, tail
+from gatewayd.virtual.uris import carried, is_carrier, tail
 from gatewayd.virtual.weight import weight
 
 SAMPLE: Final = 1000
@@ -67,6 +67,14 @@ class View:
     kind: Kind
     entries: tuple[Entry, ...]
     reports: tuple[Report, ...]
+    hidden: tuple[tuple[str, str], ...] = ()
+    """What the configuration hides: service, and its own name for it."""
+
+    @property
+    def withheld(self) -> Iterator[tuple[str, str]]:
+        """What is kept from clients though its service lists it, for whatever reason: the same."""
+        yield from self.hidden
+        yield from ((report.service, report.name) for report in self.reports if report.withheld)
 
     @cached_property
     def names(self) -> Mapping[str, Entry]:
@@ -155,14 +163,16 @@ class _Merging:
         self._taken: dict[str, Entry | None] = {}
         """By name; None: nobody has it, because more than one would."""
         self._reports: list[Report] = []
+        self._hidden: list[tuple[str, str]] = []
 
     def add(self, part: Part, item: Item) -> None:
         """One thing more."""
         member, own = part.member, part.member.shapes.of(self._kind.capability)
-        if not own.shows(item.name):
-            return
         candidate = self._named(member, self._renamed(member, own, item.name))
-        if not self._shape.shows(candidate) or self._locked(member, part.listing, item):
+        if own.hides(item.name) or self._shape.hides(candidate):
+            self._hidden.append((member.service, item.name))
+            return
+        if not (own.chooses(item.name) and self._shape.chooses(candidate)) or self._locked(member, part.listing, item):
             return
         if (other := self._impersonated(member, candidate)) is not None:
             self._report(member, item.name, f"its name begins like those of {other}", withheld=True)
@@ -180,14 +190,14 @@ class _Merging:
     def view(self) -> View:
         """What came of it."""
         entries = tuple(entry for entry in self._taken.values() if entry is not None)
-        return View(self._kind, entries, tuple(self._reports))
+        return View(self._kind, entries, tuple(self._reports), tuple(self._hidden))
 
     def _named(self, member: Member, name: str) -> str:
         """The name beside those of other members. A URI that is the gateway's own belongs to a gateway behind us."""
         if self._kind.key == "name":
             return exposed(member.prefix, name)
         several = len(self._virtual.members) > 1
-        return carried(member.service, name) if several and carrier(name) is not None else name
+        return carried(member.service, name) if several and is_carrier(name) else name
 
     def _impersonated(self, member: Member, name: str) -> str | None:
         """Another member whose names begin like this one of a member without a prefix."""
@@ -220,17 +230,17 @@ class _Merging:
         if name not in self._taken and not (self._claims is not None and self._claims(member, name)):
             return name
         first = self._taken.get(name)
-        of = "" if first is None else f" of {first.member.service}"
+        taken = "its name is another's" if first is None else f"its name is taken by that of {first.member.service}"
         if self._virtual.conflicts == "prefix":
             other = exposed(member.service, own) if self._kind.key == "name" else carried(member.service, own)
             if other not in self._taken and self._shape.shows(other):
-                reason = f"its name is taken by that{of}; it is shown as {other}"
+                reason = f"{taken}; it is shown as {other}"
                 self._reports.append(Report(self._kind.name, member.service, own, reason, withheld=False, routine=True))
                 return other
         elif self._virtual.conflicts == "error" and first is not None:
             self._taken[name] = None
             self._report(first.member, first.own, f"{member.service} has one of the same name", withheld=True)
-        self._report(member, own, f"its name is taken by that{of}", withheld=True)
+        self._report(member, own, taken, withheld=True)
         return None
 
     def _report(self, member: Member, own: str, reason: str, *, withheld: bool) -> None:

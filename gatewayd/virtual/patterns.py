@@ -15,7 +15,7 @@ from gatewayd.virtual.uris import Template, tail
 MOST_TEMPLATES: Final = 100
 """Of each member that are asked; it has others listed for nothing but reading."""
 MOST_CHECKS: Final = 200_000
-"""Comparisons while a list is merged: a tenth of a second."""
+"""Comparisons for one member while a list is merged: a tenth of a second."""
 
 
 class Patterns:
@@ -32,7 +32,7 @@ class Patterns:
         found.sort(key=lambda pattern: (self._place[pattern[0].member.service], -pattern[1].specific))
         self._named = [pattern for pattern in found if pattern[1].specific]
         self._wild = [pattern for pattern in found if not pattern[1].specific]
-        self._checks = MOST_CHECKS
+        self._checks = Counter[str]()
 
     def find(self, uri: str) -> tuple[Member, str] | None:
         """The member that a URI is for, and its own URI for that."""
@@ -48,8 +48,8 @@ class Patterns:
         for entry, template in self._named:
             if self._place[entry.member.service] >= before:
                 return False
-            self._checks -= 1
-            if self._checks < 0 or template.matches(uri):
+            self._checks[member.service] += 1
+            if self._checks[member.service] > MOST_CHECKS or template.matches(uri):
                 return True
         return False
 

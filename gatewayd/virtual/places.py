@@ -9,21 +9,11 @@ from functools import lru_cache
 import attrs
 
 from gatewayd.catalog.definitions import LONGEST_URI
-from gatewayd.routes.shaping import Shape
 from gatewayd.routes.virtual import Member, Virtual
 from gatewayd.virtual.merge import Entry, View
 from gatewayd.virtual.patterns import Patterns
-from gatewayd.virtual.uris import (
-    DIRECT,
-    Template,
-    carried,
-    carrier,
-    climbs,
-    decodings,
-    is_carrier,
-    scheme_of,
-    spellings,
-)
+from gatewayd.virtual.reach import Withheld, reachable
+from gatewayd.virtual.uris import DIRECT, carried, carrier, is_carrier, scheme_of
 
 REMEMBERED = 256
 """URIs of which it is remembered where they lead to."""
@@ -51,25 +41,24 @@ class Places:
         self._templates = templates
         self._patterns = Patterns(virtual, templates)
         self._schemes = _schemes([*resources.entries, *templates.entries])
-        self._withheld = {
-            (report.service, report.name): Template(report.name)
-            for report in (*resources.reports, *templates.reports)
-            if report.withheld
-        }
+        self._withheld = Withheld([resources, templates])
         self._remembered = lru_cache(REMEMBERED)(self._find)
 
     def find(self, uri: str) -> Place | None:
         """Where a URI leads to; None: nowhere, or where the configuration lets nobody go."""
         return self._remembered(uri) if len(uri) <= LONGEST_URI else None
 
-    def expose(self, service: str, uri: str) -> str:
-        """The URI under which clients reach what a service calls `uri`, whether it is listed or not."""
+    def expose(self, service: str, uri: str, *, hastily: bool = False) -> str:
+        """The URI under which clients reach what a service calls `uri`, whether it is listed or not.
+
+        `hastily`: do not find out whether an unlisted one leads back as it is: it carries its service, then.
+        """
         known = self._resources.shown_as.get((service, uri)) or self._templates.shown_as.get((service, uri))
         if known is not None:
             return known
         if uri.startswith(DIRECT) or len(self._virtual.members) == 1:
             return uri
-        place = self.find(uri)
+        place = None if hastily else self.find(uri)
         leads_back = place is not None and (place.member.service, place.own) == (service, uri)
         return uri if leads_back else carried(service, uri)
 
@@ -82,16 +71,20 @@ class Places:
         entry = self._resources.names.get(uri)
         if entry is not None:
             return Place(entry.member, entry.own)
-        if len(self._virtual.members) > 1 and is_carrier(uri) and carrier(uri) is None:
+        if len(self._virtual.members) > 1 and is_carrier(uri):
+            found = self._carried(uri)
+        else:
+            found = self._patterns.find(uri) or self._by_scheme(uri) or self._patterns.find_wild(uri)
+        if found is None:
             return None
-        found = self._carried(uri) or self._patterns.find(uri) or self._by_scheme(uri) or self._patterns.find_wild(uri)
-        if found is None or not reachable(self._virtual, *found) or self._is_withheld(*found):
-            return None
-        return Place(*found)
+        member, own = found
+        listed = (member.service, own) in self._resources.shown_as
+        withheld = not listed and self._withheld.covers(member.service, own)
+        return None if withheld or not reachable(self._virtual, member, own) else Place(member, own)
 
     def _carried(self, uri: str) -> tuple[Member, str] | None:
         found = carrier(uri)
-        if found is None or len(self._virtual.members) == 1:
+        if found is None:
             return None
         service, own = found
         members = (member for member in self._virtual.members if member.service == service)
@@ -102,31 +95,6 @@ class Places:
         members = self._virtual.members
         member = members[0] if len(members) == 1 else self._schemes.get(scheme_of(uri))
         return None if member is None else (member, uri)
-
-    def _is_withheld(self, member: Member, own: str) -> bool:
-        """Whether a rule for conflicts has left it out, by itself or with its template."""
-        withheld = (template for (service, _), template in self._withheld.items() if service == member.service)
-        return any(template.matches(own) for template in withheld)
-
-
-def reachable(virtual: Virtual, member: Member, own: str) -> bool:
-    """Whether the configuration lets clients come to what a member calls `own`, however that is spelled."""
-    mine, route = member.shapes.resources, virtual.shapes.resources
-    if not (_restricts(mine) or _restricts(route)):
-        return True
-    if climbs(own):
-        return False
-
-    def names(spelled: str) -> tuple[str, str]:
-        candidate = mine.rename.get(spelled, spelled)
-        return candidate, carried(member.service, candidate)
-
-    hidden = any(mine.hides(one) or any(map(route.hides, names(one))) for one in spellings(own))
-    return not hidden and all(mine.chooses(one) and any(map(route.chooses, names(one))) for one in decodings(own))
-
-
-def _restricts(shape: Shape) -> bool:
-    return shape.only is not None or bool(shape.hide)
 
 
 def _schemes(entries: Sequence[Entry]) -> dict[str, Member]:

@@ -81,6 +81,8 @@ class Roster:
 
     async def gather(self, audience: Audience, *kinds: Kind) -> None:
         """Have lists read that are not true any more, as far as patience goes with each service."""
+        if RESOURCES in kinds and TEMPLATES not in kinds and len(self.seats) > 1:
+            kinds = (*kinds, TEMPLATES)  # which may claim what is listed
         missing: list[Missing] = [
             (seat, catalog, kind)
             for seat, catalog in self.catalogs(audience)
@@ -143,6 +145,7 @@ class Roster:
             places = self._places[key] = Places(self.virtual, *key)
             if len(self._places) > MOST_PLACES:
                 self._places.popitem(last=False)
+        self._places.move_to_end(key)
         return places
 
     def hints(self, kind: Kind, audience: Audience) -> Hints:
@@ -161,14 +164,15 @@ class Roster:
         return list(latest.values())
 
     def _make_room(self) -> None:
-        """Keep so many merged lists as there is room for, and the last one in any case."""
-        sizes = [view.size for view in self._views.values()]
-        taken = sum(sizes)
-        for size in sizes[:-1]:
+        """Keep so many merged lists as there is room for, and the last one of each kind in any case."""
+        taken = sum(view.size for view in self._views.values())
+        last = {view.kind.name: key for key, view in self._views.items()}
+        for key, view in list(self._views.items()):
             if len(self._views) <= MOST_VIEWS and taken <= MOST_VIEW_BYTES:
                 return
-            self._views.popitem(last=False)
-            taken -= size
+            if last[view.kind.name] != key:
+                del self._views[key]
+                taken -= view.size
 
     def _note(self, view: View) -> None:
         """Write down, once each, what is kept from clients, and what else there is to say: of no member too much."""

@@ -28,12 +28,12 @@ from gatewayd.virtual.places import Places
 from gatewayd.virtual.rewriting import attributed, mentions, rewritten_failure, rewritten_result
 from gatewayd.virtual.roster import Seat
 from gatewayd.virtual.tasks import TASK_ID, open_task, seal_task, with_task
-from gatewayd.virtual.uris import carried
 
 T = TypeVar("T")
 
 MOST_LOOKED_UP = 200
-"""URIs of one answer of which it is found out whether they lead back as they are."""
+MOST_LETTERS = 64 * 1024
+"""URIs of one answer of which it is found out whether they lead back as they are, and characters in them."""
 MOST_INDEXES = 4
 """Merged lists of tools that can be searched at the same time."""
 NO_COMPLETION = b'{"resultType":"complete","completion":{"values":[],"total":0,"hasMore":false}}'
@@ -172,13 +172,17 @@ class Exposing:
         self._places = places
         self._service = service
         self._known = {} if own is None or shown is None else {own: shown}
+        self._letters = 0
 
     def __call__(self, uri: str) -> str:
         """See `Rewrite`."""
         if uri not in self._known:
-            if len(self._known) >= MOST_LOOKED_UP:
-                return carried(self._service, uri)
-            self._known[uri] = self._places.expose(self._service, uri)
+            self._letters += len(uri)
+            hastily = len(self._known) >= MOST_LOOKED_UP or self._letters > MOST_LETTERS
+            exposed = self._places.expose(self._service, uri, hastily=hastily)
+            if hastily:
+                return exposed
+            self._known[uri] = exposed
         return self._known[uri]
 
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import re
 from typing import Final
-from urllib.parse import unquote
 
+OURS: Final = "gatewayd:"
 PREFIX: Final = "gatewayd://"
 UI: Final = "ui://"
 UI_PREFIX: Final = "ui://gatewayd/"
 DIRECT: Final = ("https://", "http://")
 """What clients may fetch themselves, so that another URI would mean another thing."""
-
-DECODED: Final = 3
-"""How often a percent-encoding of a percent-encoding is looked through."""
 
 _EXPRESSIONS: Final = re.compile(r"(?:\{[^{}]*\})+")
 """Those that follow each other count as one."""
@@ -43,8 +40,8 @@ def carrier(uri: str) -> tuple[str, str] | None:
 
 
 def is_carrier(uri: str) -> bool:
-    """Whether the URI looks like one of ours, however it is written: then it is nobody else's."""
-    return uri.lower().startswith((PREFIX, UI_PREFIX))
+    """Whether the URI, or template, looks like one of ours, however it is written: then it is nobody else's."""
+    return uri.lower().startswith((OURS, UI_PREFIX))
 
 
 def scheme_of(uri: str) -> str:
@@ -56,43 +53,6 @@ def scheme_of(uri: str) -> str:
 def tail(template: str) -> str:
     """A template from its first expression on."""
     return template[template.find("{") :] if "{" in template else ""
-
-
-def decodings(uri: str) -> set[str]:
-    """The URI with its scheme in lower case, and its percent-encodings looked through."""
-    scheme, colon, rest = uri.partition(":")
-    found = {uri, scheme.lower() + colon + rest}
-    for _ in range(DECODED):
-        found |= {unquote(one) for one in found}
-    return found
-
-
-def spellings(uri: str) -> set[str]:
-    """Ways to write a URI that its server may take for the same (RFC 3986, section 6.2.2; RFC 8089 for files).
-
-    Servers read URIs in ways of their own, so there may be more.
-    """
-    found = decodings(uri)
-    return found | {_plain(one) for one in found}
-
-
-def _plain(uri: str) -> str:
-    """Without query, fragment and the slash at the end; one slash between two steps; the host in lower case."""
-    scheme, colon, rest = re.split(r"[?#]", uri, maxsplit=1)[0].partition(":")
-    if not rest.startswith("/"):
-        return scheme + colon + rest
-    host, path = "", rest
-    if rest.startswith("//"):
-        host, slash, path = rest[2:].partition("/")
-        path = slash + path
-    if scheme == "file" and host.lower() == "localhost":
-        host = ""
-    return f"{scheme}://{host.lower()}{re.sub('/+', '/', path).rstrip('/')}"
-
-
-def climbs(uri: str) -> bool:
-    """Whether there are steps in it that lead up again, so that it begins with what it does not mean."""
-    return any(not {".", ".."}.isdisjoint(re.split(r"[/\\?#]", one)) for one in decodings(uri))
 
 
 class Template:

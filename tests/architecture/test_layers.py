@@ -34,7 +34,9 @@ PURE = (
     "gatewayd.virtual.merge",
     "gatewayd.virtual.patterns",
     "gatewayd.virtual.places",
+    "gatewayd.virtual.reach",
     "gatewayd.virtual.rewriting",
+    "gatewayd.virtual.spellings",
     "gatewayd.virtual.uris",
     "gatewayd.virtual.weight",
 )

@@ -138,6 +138,18 @@ def test_arguments_that_become_one_make_no_tool() -> None:
     assert isinstance(read_item(TOOLS, raw.encode()), Flaw)
 
 
+@pytest.mark.parametrize("name", ["p\u0430y", "\uff50ay", "\ufb01le", "\u0430\u0441\u0435"])
+def test_a_prompt_that_looks_like_another_one_is_kept_back(name: str) -> None:
+    assert reason(read(PROMPTS, name=name)) == "its name has letters that look like others"
+
+
+def test_hidden_characters_among_choices_are_taken_out() -> None:
+    schema = {"type": "object", "properties": {"p": {"enum": ["a\u200bb", 7, {"c": 1}]}}}
+    found = read(TOOLS, name="a", inputSchema=schema)
+    assert isinstance(found, Item)
+    assert json.loads(found.raw)["inputSchema"]["properties"]["p"]["enum"] == ["ab", 7, {"c": 1}]
+
+
 def test_the_second_of_a_name_is_named() -> None:
     assert repeated(Item("a" * 100, b"{}")).name == "a" * (SHOWN - 1) + "…"
 

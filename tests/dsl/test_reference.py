@@ -53,4 +53,4 @@ def test_the_example_compiles_without_a_word() -> None:
     outcome = compile_file(ROOT / "gateway.toml.example", environ={"PATH": ""})
     assert outcome.diagnostics == ()
     assert outcome.table is not None
-    assert set(outcome.table.routes) == {"/mcp", "/http/mcp"}
+    assert set(outcome.table.routes) == {"/mcp", "/http/mcp", "/all/mcp"}

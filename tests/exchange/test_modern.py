@@ -13,6 +13,7 @@ from gatewayd.protocol.versions import SUPPORTED
 from tests.support import wire
 from tests.support.counting_server import CountingServer, open_counting_server
 from tests.support.inprocess import InProcess, open_gateway, simple_table
+from tests.support.scripted import ScriptedServer
 
 VERSION = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
@@ -245,3 +246,37 @@ async def test_a_service_of_the_other_era_serves_just_the_same(autojump_clock: M
             reply = await client.ask(raw(call()))
         assert (reply.status, reply.json()["result"]["resultType"]) == (200, "complete")
         assert server.counters["started"] == 1
+
+
+def annotated(name: str, *headers: object) -> dict[str, Any]:
+    properties = {f"p{number}": {"type": "string", "x-mcp-header": header} for number, header in enumerate(headers)}
+    return {"name": name, "inputSchema": {"type": "object", "properties": properties}, "x": 1.0}
+
+
+class Listing(ScriptedServer):
+    """Lists these tools."""
+
+    tools: list[dict[str, Any]]
+
+    def _tools(self, params: dict[str, Any], modern: bool) -> dict[str, Any]:
+        return {"tools": self.tools, "nextCursor": "more"}
+
+
+@pytest.mark.parametrize(
+    "bad", [annotated("bad", "no token"), annotated("bad", 7), annotated("bad", "A", "a"), annotated("bad", "")]
+)
+async def test_a_tool_that_no_client_can_call_is_not_shown_and_others_keep_every_byte(
+    bad: dict[str, Any], gateway: InProcess, server: CountingServer, autojump_clock: MockClock
+) -> None:
+    good = [annotated("region", "Region"), annotated("plain"), annotated("two", "A", "B")]
+    script = server.script = Listing()
+    async with gateway.connect_http1() as client:
+        script.tools = [good[0], bad, *good[1:]]
+        shown = await client.ask(wire.modern("tools/list"))
+        script.tools = good
+        untouched = await client.ask(wire.modern("tools/list"))
+    result = shown.json()["result"]
+    assert (result["resultType"], result["nextCursor"], result["tools"]) == ("complete", "more", good)
+    for one in good:
+        assert json.dumps(one).encode() in shown.body
+    assert json.dumps(good).encode() in untouched.body

@@ -20,7 +20,7 @@ from gatewayd.protocol.versions import NAMED
 from gatewayd.routes.lock import Pins
 from gatewayd.routes.table import Members, Service, Timeouts
 from gatewayd.routes.virtual import Member, Virtual
-from gatewayd.upstreams.channel import Answer, Paused
+from gatewayd.upstreams.channel import Answer, LegacyPeer, Paused
 from gatewayd.upstreams.service import Caller
 from gatewayd.virtual.roster import Roster, Seat
 from gatewayd.virtual.server import VirtualServer, open_virtual_server
@@ -206,5 +206,26 @@ async def listening(scene: Scene, *lists: str, uris: Any = None, caller: Caller 
     answer = await scene.request("subscriptions/listen", caller, notifications=wanted)
     try:
         yield Stream(answer)
+    finally:
+        await answer.aclose()
+
+
+INITIALIZE: Json = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+
+
+async def open_session(scene: Scene) -> tuple[LegacyPeer, Any]:
+    """A client with a session, and what it was told; the session is the caller's to close."""
+    request = Request(next(scene.ids), "initialize", json.dumps(INITIALIZE).encode())
+    agreed = await scene.server.open_legacy(request, ALICE)
+    return agreed.peer, json.loads(agreed.result)
+
+
+async def ask_session(scene: Scene, peer: LegacyPeer, method: str, **params: Any) -> Any:
+    """The result that a client with a session gets."""
+    answer = await peer.request(Request(next(scene.ids), method, json.dumps(params).encode()))
+    try:
+        message = await answer.receive()
+        assert isinstance(message, Result), message
+        return json.loads(message.result)
     finally:
         await answer.aclose()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -10,7 +12,7 @@ from trio.testing import MockClock
 from gatewayd.routes.shaping import Shape, Shapes
 from gatewayd.upstreams.channel import UpstreamDied
 from gatewayd.virtual.listeners import AGREEMENT
-from tests.catalog.scene import QUIET, Fake, Json, fake, tool
+from tests.catalog.scene import QUIET, Fake, Heard, Json, fake, tool
 from tests.virtual.scene import BOB, PATIENCE, listening, open_scene, virtual_of
 
 TOOLS: tuple[str, Json] = ("tools/list_changed", {})
@@ -217,3 +219,68 @@ async def test_a_filter_that_nobody_can_read_is_refused(autojump_clock: MockCloc
         assert (await scene.refused("subscriptions/listen", notifications=7)).code == -32602
         assert (await scene.refused("subscriptions/listen", notifications={"resourceSubscriptions": 7})).code == -32602
         scene.assert_at_rest()
+
+
+@pytest.mark.parametrize("agreed", [7, {"resourceSubscriptions": 7}])
+async def test_who_agrees_to_something_that_nobody_can_read_is_left_out(agreed: Any, autojump_clock: MockClock) -> None:
+    a, b = with_resources("a", "x:1"), with_resources("b", "y:1")
+    async with open_scene(a, b) as scene:
+        await scene.uris()
+        b.scripts["subscriptions/listen"] = lambda heard: heard.notify(
+            "notifications/subscriptions/acknowledged", notifications=agreed
+        )
+        async with listening(scene, uris=["x:1", "y:1"]) as client:
+            assert (await client.next())[1] == {"notifications": {"resourceSubscriptions": ["x:1"]}}
+        await trio.testing.wait_all_tasks_blocked()
+        scene.assert_at_rest()
+
+
+async def test_what_is_told_before_it_is_agreed_to_and_what_is_no_news_is_left_out(autojump_clock: MockClock) -> None:
+    a = with_resources("a", "x:1")
+
+    def hasty(heard: Heard) -> None:
+        heard.notify("notifications/resources/updated", uri="x:1")
+        heard.notify("notifications/message", level="info", data="d")
+        heard.notify("notifications/subscriptions/acknowledged", notifications=heard.params["notifications"])
+
+    async with open_scene(a) as scene:
+        await scene.uris()
+        a.scripts["subscriptions/listen"] = hasty
+        async with listening(scene, uris=["x:1"]) as client:
+            assert (await client.next())[1] == {"notifications": {"resourceSubscriptions": ["x:1"]}}
+            a.update("x:1")
+            assert await client.next() == ("resources/updated", {"uri": "x:1"})
+            assert await client.next() is None
+
+
+async def test_a_member_that_goes_and_comes_back_is_subscribed_to_again(autojump_clock: MockClock) -> None:
+    a, b = with_resources("a", "x:1"), with_resources("b", "y:1")
+    async with open_scene(a, b) as scene, listening(scene, uris=["x:1", "y:1"]) as client:
+        await client.next()
+        scene.use(virtual_of(a))
+        while await client.next(10):
+            pass
+        b.update("y:1")
+        assert await client.next() is None
+        assert b.usage.count == 0
+        scene.use(virtual_of(a, b))
+        told = []
+        while (news := await client.next(10)) is not None:
+            told.append(news)
+        assert ("resources/updated", {"uri": "y:1"}) in told
+        b.update("y:1")
+        assert await client.next() == ("resources/updated", {"uri": "y:1"})
+
+
+async def test_two_who_listen_for_one_principal_are_both_told(autojump_clock: MockClock) -> None:
+    a = fake("a", "x")
+    async with open_scene(a) as scene:
+        await scene.tools()
+        async with listening(scene, "tools") as one, listening(scene, "tools") as other:
+            await one.next()
+            await other.next()
+            await trio.sleep(1)
+            a.lists["tools"] = [tool("y")]
+            a.announce("tools")
+            assert await one.next() == TOOLS
+            assert await other.next() == TOOLS

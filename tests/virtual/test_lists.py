@@ -282,3 +282,20 @@ async def test_introductions_do_not_wait_for_lists(autojump_clock: MockClock) ->
         began = trio.current_time()
         await scene.ask("server/discover")
         assert trio.current_time() - began < 1
+
+
+async def test_a_service_that_has_no_such_list_says_nothing_of_how_long_it_is_true(autojump_clock: MockClock) -> None:
+    a, b = many("a", 1), fake("b")
+    a.hints = {"ttlMs": HOUR, "cacheScope": "public"}
+    b.capabilities = {"prompts": {}}
+    async with open_scene(a, b) as scene:
+        assert await hints(scene) == (HOUR, "public")
+        assert not b.asked["tools/list"]
+
+
+async def test_who_has_said_what_it_is_is_not_asked_again_by_the_next_client(autojump_clock: MockClock) -> None:
+    a, b = many("a", 1), many("b", 1)
+    async with open_scene(a, b) as scene:
+        for _ in range(3):
+            await scene.ask("server/discover")
+        assert a.asked["server/discover"] == b.asked["server/discover"] == 1

@@ -16,6 +16,7 @@ from gatewayd.catalog.listing import Listing
 from gatewayd.routes.lock import pin
 from gatewayd.routes.shaping import Override, Shape, Shapes
 from gatewayd.routes.virtual import Conflicts, Member, Virtual
+from gatewayd.virtual import merge as module
 from gatewayd.virtual.merge import Part, View, merge
 
 Raw = dict[str, Any]
@@ -166,6 +167,48 @@ def test_a_service_without_a_prefix_cannot_take_names_of_one_that_has_one(order:
     shape = Shapes(tools=Shape(rename={"x": "b__x"}))
     named = merge(TOOLS, [of["bank"], of["evil"]], attrs.evolve(virtual, shapes=shape), {})
     assert "b__x" in names(named)  # the configuration may
+
+
+def test_no_service_takes_the_prefix_of_another_by_a_name_of_the_configuration_for_itself() -> None:
+    of = {"evil": Shapes(tools=Shape(rename={"x": "bank__x"}))}
+    view = merged(TOOLS, {"bank": ["x"], "evil": ["x", "y"]}, prefixed=False, of=of)
+    assert names(view) == ["x", "y"]
+    assert withheld(view) == [("evil", "x")]
+
+
+def test_prompts_cannot_begin_like_those_of_another_service_and_uris_may() -> None:
+    lists: dict[str, list[Any]] = {"bank": ["x"], "evil": ["bank__y", "bank_y", "bank"]}
+    assert names(merged(PROMPTS, lists, prefixed=False)) == ["x", "bank_y", "bank"]
+    assert names(merged(RESOURCES, {"bank": ["x:1"], "evil": ["bank__y:1"]}, prefixed=False)) == ["x:1", "bank__y:1"]
+
+
+def test_a_service_that_is_alone_may_use_any_name() -> None:
+    assert names(merged(TOOLS, {"a": ["a__x"]}, prefixed=False)) == ["a__x"]
+
+
+def test_the_expressions_of_a_template_cannot_be_renamed() -> None:
+    shape = Shape(rename={"x:{id}": "docs:{number}", "y:{id}": "docs:{id}"})
+    view = merged(TEMPLATES, {"a": ["x:{id}", "y:{id}"]}, shapes=Shapes(resources=shape))
+    assert names(view) == ["x:{id}", "docs:{id}"]
+    assert [(r.name, r.reason, r.withheld) for r in view.reports] == [
+        ("x:{id}", "its expressions cannot be renamed", False)
+    ]
+
+
+def test_the_weight_of_a_long_list_is_estimated_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    tools = [{"name": f"tool{number:02}", "description": "what it does, in some words"} for number in range(40)]
+    exact = merged(TOOLS, {"a": list(tools)}).tokens
+    monkeypatch.setattr(module, "SAMPLE", 10)
+    long = merged(TOOLS, {"a": list(tools)})
+    assert long.tokens == exact
+    assert long.size == sum(len(entry.raw) for entry in long.entries)
+    part = merged(TOOLS, {"a": list(tools[:10])})
+    assert long.tokens == pytest.approx(4 * part.tokens, abs=2)
+
+
+def test_an_empty_list_weighs_nothing() -> None:
+    view = merged(TOOLS, {"a": []})
+    assert (view.tokens, view.size) == (0, 0)
 
 
 PINS = {"a": {"same": pin({"description": "d"}), "other": pin({"description": "d"})}}

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gatewayd.catalog.definitions import Item
-from gatewayd.catalog.kinds import RESOURCES, TEMPLATES, Kind
-from gatewayd.catalog.listing import Listing
+from gatewayd.catalog.definitions import LONGEST_URI
 from gatewayd.routes.shaping import Shape, Shapes
-from gatewayd.routes.virtual import Member, Virtual
-from gatewayd.virtual.merge import Part, merge
-from gatewayd.virtual.places import Places
-
-
-def listing(kind: Kind, *names: str) -> Listing:
-    return Listing(kind, tuple(Item(name, json.dumps({kind.key: name}).encode()) for name in names), ())
-
-
-def hide(*patterns: str) -> Shapes:
-    return Shapes(resources=Shape(hide=patterns))
-
-
-def places(resources: dict[str, list[str]], templates: dict[str, list[str]] | None = None, **changes: Any) -> Places:
-    """For members of these names, with what they list; `shapes` are the route's, those of members by name."""
-    shapes: dict[str, Shapes] = changes.pop("of", {})
-    members = tuple(Member(name, name, shapes.get(name, Shapes())) for name in resources)
-    virtual = attrs.evolve(Virtual(members), **changes)
-    known = templates or {}
-    parts = [Part(member, listing(RESOURCES, *resources[member.service])) for member in members]
-    more = [Part(member, listing(TEMPLATES, *known.get(member.service, []))) for member in members]
-    return Places(virtual, merge(RESOURCES, parts, virtual, {}), merge(TEMPLATES, more, virtual, {}))
-
-
-def found(where: Places, uri: str) -> tuple[str, str] | None:
-    place = where.find(uri)
-    return None if place is None else (place.member.service, place.own)
+from tests.virtual.uri_scene import found, hide, places
 
 
 def test_what_is_listed_leads_to_who_lists_it() -> None:
@@ -71,10 +41,70 @@ def test_a_service_that_is_alone_gets_everything() -> None:
     assert where.expose("a", "z:any") == "z:any"
 
 
-def test_a_carrier_of_nobody_leads_nowhere() -> None:
-    where = places({"a": ["x:1"], "b": []})
-    assert found(where, "gatewayd://c/x:1") is None
-    assert found(where, "ui://gatewayd/c/x") is None
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "gatewayd://c/x:1",
+        "gatewayd://A/x:1",
+        "ui://gatewayd/c/x",
+        "GATEWAYD://a/x:1",
+        "Gatewayd://a/x:1",
+        "UI://GATEWAYD/a/x",
+        "ui://Gatewayd/a/x",
+        "gatewayd://a",
+        "gatewayd://a/",
+        "gatewayd://",
+        "ui://gatewayd/",
+    ],
+)
+@pytest.mark.parametrize("template", [None, "{+any}", "gatewayd:{+any}", "gatewayd://{+any}", "GATEWAYD:{+any}"])
+def test_a_carrier_of_nobody_leads_nowhere(uri: str, template: str | None) -> None:
+    where = places({"a": ["x:1", "gatewayd://mine/x"], "b": []}, {"a": [] if template is None else [template]})
+    assert found(where, uri) is None
+
+
+def test_a_service_that_is_alone_has_our_scheme_as_well() -> None:
+    assert found(places({"a": []}), "gatewayd://c/x:1") == ("a", "gatewayd://c/x:1")
+
+
+@pytest.mark.parametrize("uri", ["GATEWAYD://b/x:1", "gatewayd://b/x:1", "gatewayd://b", "UI://gatewayd/b/x:1"])
+def test_what_looks_like_the_uri_of_another_service_is_shown_as_that_of_its_own(uri: str) -> None:
+    where = places({"a": [uri], "b": ["x:1"]})
+    assert where.expose("a", uri) == f"gatewayd://a/{uri}"
+    assert found(where, f"gatewayd://a/{uri}") == ("a", uri)
+    assert found(where, uri) in (None, ("b", "x:1"))
+
+
+def test_a_uri_that_fits_no_header_leads_nowhere_and_is_shown_with_its_service() -> None:
+    where = places({"a": ["x:1"], "b": []}, {"a": ["x:{+any}"]})
+    longest = "x:" + "1" * (LONGEST_URI - 2)
+    assert found(where, longest) == ("a", longest)
+    assert found(where, longest + "1") is None
+    assert where.expose("a", longest) == longest
+    assert where.expose("a", longest + "1") == f"gatewayd://a/{longest}1"
+    assert found(where, f"gatewayd://a/{longest}") is None
+
+
+@pytest.mark.parametrize("conflicts", ["first", "error"])
+def test_what_a_conflict_keeps_back_cannot_be_reached_through_its_service(conflicts: Any) -> None:
+    where = places(
+        {"a": ["x:1"], "b": ["x:1", "x:2", "y:u/listed"]},
+        {"a": ["y:u/{id}"], "b": ["y:u/{id}"]},
+        conflicts=conflicts,
+    )
+    for uri in ("x:1", "y:u/7"):
+        assert found(where, f"gatewayd://b/{uri}") is None
+    assert found(where, "gatewayd://b/x:2") == ("b", "x:2")
+    listed = None if conflicts == "first" else ("b", "y:u/listed")  # where nobody has the template, nobody claims it
+    assert found(where, "gatewayd://b/y:u/listed") == listed
+    expected = ("a", "x:1") if conflicts == "first" else None
+    assert found(where, "gatewayd://a/x:1") == expected
+    assert found(where, "x:1") == expected
+
+
+def test_what_is_kept_back_of_one_service_says_nothing_of_another() -> None:
+    where = places({"a": ["x:1"], "b": ["x:1"], "c": ["z:1"]}, {"a": [], "b": [], "c": ["z:{+any}"]}, conflicts="first")
+    assert found(where, "gatewayd://c/x:1") == ("c", "x:1")
 
 
 @pytest.mark.parametrize(

@@ -3,52 +3,34 @@
 from __future__ import annotations
 
 import json
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.protocol.jsonrpc import Notification, Request, Result
+from gatewayd.protocol.jsonrpc import Notification
 from gatewayd.routes.lock import pin
 from gatewayd.routes.virtual import LockMode
-from gatewayd.upstreams.channel import LegacyPeer, UpstreamUnreachable
+from gatewayd.upstreams.channel import UpstreamUnreachable
 from tests.catalog.scene import fake, tool
-from tests.virtual.scene import ALICE, INVALID, Scene, open_scene, virtual_of
-
-INITIALIZE: Any = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
-
-
-async def opened(scene: Scene) -> tuple[LegacyPeer, Any]:
-    request = Request(next(scene.ids), "initialize", json.dumps(INITIALIZE).encode())
-    agreed = await scene.server.open_legacy(request, ALICE)
-    return agreed.peer, json.loads(agreed.result)
-
-
-async def ask(scene: Scene, peer: LegacyPeer, method: str, **params: Any) -> Any:
-    answer = await peer.request(Request(next(scene.ids), method, json.dumps(params).encode()))
-    try:
-        message = await answer.receive()
-        assert isinstance(message, Result), message
-        return json.loads(message.result)
-    finally:
-        await answer.aclose()
+from tests.virtual.scene import ALICE, INVALID, ask_session, open_scene, open_session, virtual_of
 
 
 async def test_a_client_with_a_session_sees_the_same(autojump_clock: MockClock) -> None:
     a, b = fake("a", "x"), fake("b", "x")
     b.lists["resources"] = [{"uri": "x:1", "name": "one"}]
     async with open_scene(a, b) as scene:
-        peer, result = await opened(scene)
+        peer, result = await open_session(scene)
         assert result["protocolVersion"] == "2025-11-25"
         assert result["capabilities"]["tools"] == {"listChanged": True}
         assert result["capabilities"]["resources"] == {"listChanged": True, "subscribe": True}
-        tools = (await ask(scene, peer, "tools/list"))["tools"]
+        tools = (await ask_session(scene, peer, "tools/list"))["tools"]
         assert [one["name"] for one in tools] == ["a__x", "b__x"]
-        assert (await ask(scene, peer, "tools/call", name="b__x"))["content"][0]["text"] == "b: x"
+        assert (await ask_session(scene, peer, "tools/call", name="b__x"))["content"][0]["text"] == "b: x"
         stream = await peer.listen()
         assert stream is not None
-        assert await ask(scene, peer, "resources/subscribe", uri="x:1") == {}
+        assert await ask_session(scene, peer, "resources/subscribe", uri="x:1") == {}
         with trio.move_on_after(1):
             while True:
                 await stream.receive()
@@ -72,10 +54,10 @@ async def test_a_service_with_sessions_has_one_for_each_client_that_has_one(auto
     async with open_scene(a) as scene:
         seen: list[str] = []
         for _ in range(2):
-            peer, _ = await opened(scene)
+            peer, _ = await open_session(scene)
             a.heard.clear()
-            await ask(scene, peer, "tools/list")
-            await ask(scene, peer, "tools/call", name="a__x")
+            await ask_session(scene, peer, "tools/list")
+            await ask_session(scene, peer, "tools/call", name="a__x")
             sessions = {heard.caller.session for heard in a.heard}
             assert len(sessions) == 1
             seen += sessions
