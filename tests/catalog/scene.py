@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import trio
 
+from gatewayd.catalog.catalog import Catalog
 from gatewayd.catalog.catalogs import Audience, Catalogs, open_catalogs
 from gatewayd.catalog.kinds import BY_METHOD
 from gatewayd.observe.metrics import Processes
@@ -233,6 +234,13 @@ class Scene:
         """Catalogs that run."""
         return self.node.count()["catalog"]
 
+    def watch(self) -> Catalog:
+        """Have somebody listen to the tools, until `let_go`."""
+        catalog = self.catalogs.of(ALICE)
+        catalog.watchers += 1
+        catalog.want(["tools"])
+        return catalog
+
     async def names(self, audience: Audience = ALICE, kind: Any = "tools") -> list[str] | None:
         """What the list has once it was asked for; None: it is not known."""
         catalog = self.catalogs.of(audience)
@@ -240,6 +248,12 @@ class Scene:
             await catalog.wait(kind)
         listing = self.catalogs.of(audience).known(kind)
         return None if listing is None else [item.name for item in listing.items]
+
+
+def let_go(catalog: Catalog) -> None:
+    """Have nobody listen to a catalog any more."""
+    catalog.watchers -= 1
+    catalog.want(())
 
 
 @asynccontextmanager

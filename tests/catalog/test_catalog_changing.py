@@ -8,9 +8,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.catalog.catalog import AGAIN, LONGEST_AGAIN, POLL, SLOW, Catalog
+from gatewayd.catalog.catalog import AGAIN, LONGEST_AGAIN, POLL, SLOW
 from gatewayd.upstreams.channel import UpstreamDied
-from tests.catalog.scene import ALICE, Fake, Heard, Scene, fake, open_scene, tool
+from tests.catalog.scene import ALICE, Fake, Heard, fake, let_go, open_scene, tool
 
 LIST = "tools/list"
 
@@ -40,22 +40,10 @@ class Restless:
         heard.result(tools=[tool("x" if self.quiet else f"x{next(self._number)}")])
 
 
-def watched(scene: Scene) -> Catalog:
-    catalog = scene.catalogs.of(ALICE)
-    catalog.watchers += 1
-    catalog.want(["tools"])
-    return catalog
-
-
-def let_go(catalog: Catalog) -> None:
-    catalog.watchers -= 1
-    catalog.want(())
-
-
 async def test_a_list_that_never_stops_changing_is_read_ever_less_often(autojump_clock: MockClock) -> None:
     restless = Restless()
     async with open_scene(restless.fake) as scene, trio.open_nursery() as nursery:
-        catalog = watched(scene)
+        catalog = scene.watch()
         nursery.start_soon(restless.announce)
         await trio.sleep(200)
         growing = [2 * AGAIN, 4 * AGAIN, 8 * AGAIN, 16 * AGAIN, 32 * AGAIN]
@@ -70,7 +58,7 @@ async def test_a_list_that_never_stops_changing_is_not_taken_for_quiet_because_i
     restless = Restless()
     restless.fake.delay = 0.1
     async with open_scene(restless.fake) as scene, trio.open_nursery() as nursery:
-        catalog = watched(scene)
+        catalog = scene.watch()
         nursery.start_soon(restless.announce)
         await trio.sleep(1200)
         late = [pause for pause, at in zip(restless.pauses, restless.read_at, strict=False) if at > 100]
@@ -82,7 +70,7 @@ async def test_a_list_that_never_stops_changing_is_not_taken_for_quiet_because_i
 async def test_after_a_quiet_time_a_change_is_seen_at_once(autojump_clock: MockClock) -> None:
     restless = Restless()
     async with open_scene(restless.fake) as scene, trio.open_nursery() as nursery:
-        catalog = watched(scene)
+        catalog = scene.watch()
         nursery.start_soon(restless.announce)
         await trio.sleep(150)
         restless.quiet = True
@@ -106,7 +94,7 @@ async def test_after_a_quiet_time_a_change_is_seen_at_once(autojump_clock: MockC
 async def test_who_asks_gets_what_is_true_however_often_it_changes(autojump_clock: MockClock) -> None:
     restless = Restless()
     async with open_scene(restless.fake) as scene, trio.open_nursery() as nursery:
-        catalog = watched(scene)
+        catalog = scene.watch()
         nursery.start_soon(restless.announce)
         await trio.sleep(150)
         read = len(restless.read_at)
@@ -146,7 +134,7 @@ async def test_a_list_that_fails_is_asked_for_ever_less_often_though_its_service
     service = fake("web", "x")
     service.scripts[LIST] = lambda heard: heard.say(UpstreamDied("lost"))
     async with open_scene(service) as scene:
-        catalog = watched(scene)
+        catalog = scene.watch()
         await trio.sleep(2)
         assert service.asked[LIST] >= 3
         before = service.asked[LIST]

@@ -6,29 +6,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.catalog.catalog import GRACE, Catalog
+from gatewayd.catalog.catalog import GRACE
 from gatewayd.upstreams.channel import UpstreamDied, UpstreamTimedOut, UpstreamUnreachable
-from tests.catalog.scene import ALICE, Scene, fake, open_scene
-
-
-def watched(scene: Scene) -> Catalog:
-    """Somebody listens to the tools of the service."""
-    catalog = scene.catalogs.of(ALICE)
-    catalog.watchers += 1
-    catalog.want(["tools"])
-    return catalog
-
-
-def let_go(catalog: Catalog) -> None:
-    catalog.watchers -= 1
-    catalog.want(())
+from tests.catalog.scene import ALICE, fake, let_go, open_scene
 
 
 async def test_what_a_service_had_is_served_for_a_while_after_its_death(autojump_clock: MockClock) -> None:
     async with open_scene(fake("web", "x")) as scene:
         await scene.names()
         await trio.sleep(1)
-        catalog = watched(scene)
+        catalog = scene.watch()
         await trio.sleep(1)
         told = len(scene.told)
         scene.fake.die()
@@ -54,7 +41,7 @@ async def test_who_listens_is_told_of_a_death_however_long_a_failure_takes(
     async with open_scene(fake("web", "x")) as scene:
         await scene.names()
         await trio.sleep(1)
-        catalog = watched(scene)
+        catalog = scene.watch()
         await trio.sleep(1)
         told = len(scene.told)
         scene.fake.sending = takes
@@ -69,7 +56,7 @@ async def test_who_listens_is_told_of_a_service_that_hangs(autojump_clock: MockC
     async with open_scene(fake("web", "x")) as scene:
         await scene.names()
         await trio.sleep(1)
-        catalog = watched(scene)
+        catalog = scene.watch()
         await trio.sleep(1)
         told = len(scene.told)
         scene.fake.scripts = {"tools/list": lambda heard: None, "server/discover": lambda heard: None}
@@ -84,7 +71,7 @@ async def test_a_service_that_is_dead_is_asked_ever_less_often(autojump_clock: M
     service = fake("web", "x")
     service.die()
     async with open_scene(service) as scene:
-        catalog = watched(scene)
+        catalog = scene.watch()
         await trio.sleep(2)
         assert service.asked["server/discover"] >= 3
         before = service.asked["server/discover"]
