@@ -11,7 +11,7 @@ from typing import Any
 from gatewayd.catalog.kinds import KINDS
 from gatewayd.cli.asking import ask
 from gatewayd.cli.live import as_json, as_text
-from gatewayd.cli.output import complain, print_diagnostics
+from gatewayd.cli.output import complain, count, print_diagnostics
 from gatewayd.daemon.survey import Survey
 from gatewayd.dsl import Outcome, compile_file, render
 from gatewayd.routes.suspicion import spell
@@ -27,7 +27,8 @@ def check(arguments: argparse.Namespace) -> int:
     if outcome.table is None:
         return 1
     table = outcome.table
-    print(f"{arguments.file}: {len(table.routes)} routes, {len(table.services)} services, digest {table.digest[:12]}")
+    size = f"{count(len(table.routes), 'route')}, {count(len(table.services), 'service')}"
+    print(f"{arguments.file}: {size}, digest {table.digest[:12]}")
     if not arguments.live:
         return 0
     sys.stdout.flush()

@@ -60,7 +60,7 @@ def _write(path: Path, text: str) -> Path:
 def test_check_of_a_good_file_says_what_is_in_it(run: Run, good: Path) -> None:
     status, out, complaints = run("check", good)
     assert (status, complaints) == (0, "")
-    assert out.startswith(f"{good}: 1 routes, 1 services, digest ")
+    assert out.startswith(f"{good}: 1 route, 1 service, digest ")
 
 
 def test_check_shows_the_place_of_every_fault(run: Run, bad: Path) -> None:
