@@ -23,11 +23,6 @@ _ESCAPES = str.maketrans(
 )
 
 
-def describe(listed: Mapping[str, Mapping[str, Definition]]) -> Entries:
-    """The entries of tools as they are now, by service and by the name that the service uses."""
-    return {service: {name: entry(tool) for name, tool in tools.items()} for service, tools in listed.items()}
-
-
 def entry(tool: Definition) -> LockEntry:
     """The entry of one tool. Nothing is expected of it but that it was JSON."""
     now, text = pin(tool), tool.get("description")
@@ -36,7 +31,7 @@ def entry(tool: Definition) -> LockEntry:
         PinHash(now.schema),
         PinHash(now.annotations),
         Text(text if isinstance(text, str) else ""),
-        tuple(_arguments(_table(tool.get("inputSchema")))),
+        tuple(_arguments(tool)),
         tuple(_hints(_table(tool.get("annotations")))),
     )
 
@@ -45,9 +40,14 @@ def _table(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _arguments(schema: dict[str, Any]) -> Iterator[Text]:
-    required = schema.get("required")
-    for name, inner in _table(schema.get("properties")).items():
+def arguments(tool: Definition) -> Mapping[str, object]:
+    """What the schema of a tool says of each of its arguments; empty where it makes no sense."""
+    return _table(_table(tool.get("inputSchema")).get("properties"))
+
+
+def _arguments(tool: Definition) -> Iterator[Text]:
+    required = _table(tool.get("inputSchema")).get("required")
+    for name, inner in arguments(tool).items():
         optional = not isinstance(required, list) or name not in required
         yield Text(f"{name}{'?' if optional else ''}: {_type(_table(inner).get('type'))}")
 
@@ -63,14 +63,12 @@ def _hints(annotations: dict[str, Any]) -> Iterator[Text]:
         yield Text(f"{name} = {json.dumps(annotations[name], ensure_ascii=False)}")
 
 
-def render_lock(approved: Mapping[str, Mapping[str, Definition | LockEntry]]) -> str:
-    """The text of a lock file, sorted by service and tool. Entries that were read before stay as they are."""
+def render_lock(approved: Entries) -> str:
+    """The text of a lock file, sorted by service and tool."""
     parts = [_HEAD]
     for service in sorted(approved):
         for name in sorted(approved[service]):
-            tool = approved[service][name]
-            known = tool if isinstance(tool, LockEntry) else entry(tool)
-            parts.append("\n".join(_lines(service, name, known)) + "\n")
+            parts.append("\n".join(_lines(service, name, approved[service][name])) + "\n")
     return "\n".join(parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Final, cast
+from typing import Final
 
 import attrs
 
@@ -11,10 +11,10 @@ from gatewayd.catalog.kinds import TOOLS
 from gatewayd.daemon.survey import Answered
 from gatewayd.dsl.lockchanges import Change, render_changes
 from gatewayd.dsl.lockfile import Entries, Lock
-from gatewayd.dsl.locktext import entry
+from gatewayd.dsl.locktext import arguments, entry
 from gatewayd.dsl.model_lock import LockEntry
 from gatewayd.dsl.suggest import did_you_mean
-from gatewayd.routes.lock import Definition, Pins, drift, pin
+from gatewayd.routes.lock import Pins, drift, pin
 from gatewayd.routes.suspicion import confusable
 from gatewayd.routes.table import Table
 
@@ -114,15 +114,7 @@ def _oddities(change: Change, new: LockEntry, answered: Answered, pins: Pins) ->
         for remark in answered.cleaned
         if remark.kind == TOOLS.name and remark.name == change.tool
     )
-    for name in _names(tool):
+    for name in arguments(tool):
         if confusable(name):
             letters = ", ".join(f"U+{ord(letter):04X}" for letter in dict.fromkeys(name) if not letter.isascii())
             yield f"the name of its argument `{name}` can be taken for another one: it has {letters} in it"
-
-
-def _names(tool: Definition) -> Iterable[str]:
-    return _table(_table(tool.get("inputSchema")).get("properties"))
-
-
-def _table(value: object) -> dict[str, object]:
-    return cast("dict[str, object]", value) if isinstance(value, dict) else {}

@@ -34,8 +34,8 @@ class Introduction:
     """None: it has not said yet."""
 
 
-def description(path: str, members: Sequence[Introduction], discovery: Discovery) -> bytes:
-    """The `server/discover` result, without caching hints. A single member speaks for itself."""
+def description(path: str, members: Sequence[Introduction], discovery: Discovery) -> dict[str, bytes]:
+    """The members of a `server/discover` result, without caching hints. A single member speaks for itself."""
     known = [member.offers for member in members if member.offers is not None]
     result = {
         "resultType": b'"complete"',
@@ -48,7 +48,7 @@ def description(path: str, members: Sequence[Introduction], discovery: Discovery
     info = known[0].server_info if len(members) == 1 and known else None
     if info is None:
         info = encode_members({"name": b'"gatewayd"', "title": text(f"gatewayd {path}"), "version": text(__version__)})
-    return encode_members({**result, META: encode_members({META_SERVER_INFO: info})})
+    return {**result, META: encode_members({META_SERVER_INFO: info})}
 
 
 def _capabilities(known: Sequence[Offers], *, whole: bool) -> Mapping[str, bytes]:

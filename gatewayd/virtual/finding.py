@@ -23,20 +23,20 @@ async def find(roster: Roster, kind: Kind, name: str, audience: Audience) -> Ent
 
     Raises `RpcError` where there is no such thing, `UpstreamError` where the member that might have it cannot say.
     """
-    entry = roster.view(kind, audience).names.get(name)
+    entry = _known(roster, kind, name, audience)
     if entry is not None and roster.virtual.lock == "enforce":
         # What has changed must not be called before that was looked at.
         await roster.by_service[entry.member.service].catalogs.of(audience).wait(kind.name)
-        entry = roster.view(kind, audience).names.get(name)
+        entry = _known(roster, kind, name, audience)
     if entry is not None:
         return entry
     likely = [seat for seat in roster.seats if _may_have(seat, roster, kind, name)]
-    for seat in likely if len(likely) == 1 else ():
-        await seat.catalogs.of(audience).wait(kind.name)
-    entry = roster.view(kind, audience).names.get(name)
+    if len(likely) == 1:
+        await likely[0].catalogs.of(audience).wait(kind.name)
+        entry = _known(roster, kind, name, audience)
     if entry is None:
         await roster.gather(audience, kind)
-        entry = roster.view(kind, audience).names.get(name)
+        entry = _known(roster, kind, name, audience)
     if entry is None:
         raise _silent(likely, kind, audience) or unknown(kind, name)
     return entry
@@ -56,6 +56,10 @@ async def find_places(roster: Roster, audience: Audience) -> Places:
     """Where URIs lead to, as true as patience allows."""
     await roster.gather(audience, RESOURCES, TEMPLATES)
     return roster.places(audience)
+
+
+def _known(roster: Roster, kind: Kind, name: str, audience: Audience) -> Entry | None:
+    return roster.view(kind, audience).names.get(name)
 
 
 def _is_known(roster: Roster, audience: Audience) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from gatewayd.bridge.immediate import Immediate
 from gatewayd.catalog.kinds import TOOLS, Kind
 from gatewayd.protocol.jsonrpc import Result
-from gatewayd.protocol.jsontext import encode_members, members, text
+from gatewayd.protocol.jsontext import encode_members, text
 from gatewayd.upstreams.channel import UpstreamUnreachable
 from gatewayd.virtual import cursors, search
 from gatewayd.virtual.describing import Introduction, description
@@ -30,7 +30,7 @@ class Lists:
         catalogs = roster.catalogs(inquiry.audience)
         introductions = [Introduction(seat.member.service, catalog.offers) for seat, catalog in catalogs]
         said = description(self._shared.path, introductions, roster.virtual.discovery)
-        return _answer(inquiry, {**members(said), **NOT_CACHED})
+        return _answer(inquiry, {**said, **NOT_CACHED})
 
     async def list(self, kind: Kind, inquiry: Inquiry) -> Immediate:
         """One page. Raises `RpcError` for a bad cursor, `UpstreamUnreachable` where no member can be asked."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gatewayd.dsl.lockchanges import changes, render_changes
-from gatewayd.dsl.locktext import describe
+from tests.dsl.lock_entries import described
 
 SCHEMA = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
 SEARCH: dict[str, Any] = {"description": "Search.", "inputSchema": SCHEMA, "annotations": {"readOnlyHint": True}}
@@ -14,7 +14,7 @@ MORE = {**SCHEMA, "properties": {**SCHEMA["properties"], "all": {"type": "boolea
 
 def shown(old: dict[str, dict[str, Any]], new: dict[str, dict[str, Any]]) -> list[str]:
     """The lines that people read."""
-    text = render_changes(changes(describe(old), describe(new)))
+    text = render_changes(changes(described(old), described(new)))
     assert text == "" or text.endswith("\n")
     return text.splitlines()
 
@@ -71,7 +71,7 @@ def test_a_server_cannot_draw_on_the_screen() -> None:
 
 
 def test_changes_say_what_they_are() -> None:
-    found = changes(describe({"a": {"x": {}, "y": {}}}), describe({"a": {"y": {"title": "Y"}, "z": {}}}))
+    found = changes(described({"a": {"x": {}, "y": {}}}), described({"a": {"y": {"title": "Y"}, "z": {}}}))
     assert [(change.tool, change.kind, change.parts) for change in found] == [
         ("x", "removed", ()),
         ("y", "changed", ("description",)),

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from gatewayd.dsl import compile_file
 from gatewayd.dsl.lockfile import BrokenLock, Lock, load_lock
-from gatewayd.dsl.locktext import describe, entry, render_lock
+from gatewayd.dsl.locktext import entry, render_lock
 from gatewayd.routes.lock import drift, pin
 from gatewayd.routes.suspicion import hidden
+from tests.dsl.lock_entries import described
 
 SEARCH: dict[str, Any] = {
     "name": "search",
@@ -52,7 +53,9 @@ listings = st.dictionaries(texts, st.dictionaries(texts, tools, min_size=1, max_
 
 
 def test_it_is_readable() -> None:
-    lines = render_lock({"github": {"search": SEARCH, "get.é": {}}, "files": {"b": {}, "a": {}}}).splitlines()
+    lines = render_lock(
+        described({"github": {"search": SEARCH, "get.é": {}}, "files": {"b": {}, "a": {}}})
+    ).splitlines()
     assert lines[0].startswith("# What the tools of each service looked like")
     assert [line for line in lines if line.startswith("[")] == [
         "[services.files.tools.a]",
@@ -69,9 +72,9 @@ def test_it_is_readable() -> None:
 
 @given(listings)
 def test_what_is_written_is_read_back(listed: dict[str, dict[str, dict[str, Any]]]) -> None:
-    text = render_lock(listed)
+    text = render_lock(described(listed))
     assert hidden(text) == ()
-    assert text == render_lock(describe(listed))
+    assert text == render_lock(described(dict(reversed(listed.items()))))
     assert all(line == "" or line[0] in "#[vdsath" for line in text.split("\n"))
     raw = tomllib.loads(text)
     found = {name: sorted(service["tools"]) for name, service in raw.get("services", {}).items()}
@@ -80,7 +83,7 @@ def test_what_is_written_is_read_back(listed: dict[str, dict[str, dict[str, Any]
 
 @given(listings)
 def test_pins_are_those_of_the_tools(listed: dict[str, dict[str, dict[str, Any]]]) -> None:
-    pins = Lock(describe(listed)).pins()
+    pins = Lock(described(listed)).pins()
     assert {service: set(named) for service, named in pins.items()} == {s: set(named) for s, named in listed.items()}
     for service, named in listed.items():
         assert [drift(pins, service, name, pin(tool)) for name, tool in named.items()] == [None] * len(named)
@@ -93,7 +96,7 @@ def test_the_compiler_takes_what_was_written(tmp_path: Path) -> None:
     assert [d.code for d in outcome.diagnostics] == ["GW913"]
     assert outcome.lock == tmp_path / "tools.lock"
     before = outcome.table
-    outcome.lock.write_text(render_lock({"github": {"search": SEARCH}}), encoding="utf-8")
+    outcome.lock.write_text(render_lock(described({"github": {"search": SEARCH}})), encoding="utf-8")
     outcome = compile_file(config, environ={})
     assert outcome.diagnostics == ()
     assert outcome.table is not None
@@ -115,7 +118,7 @@ def test_the_lock_is_where_the_configuration_says(tmp_path: Path) -> None:
 
 def test_entries_that_were_read_are_written_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "tools.lock"
-    text = render_lock({"github": {"search": SEARCH}, "files": {"read": {"description": "Read."}}})
+    text = render_lock(described({"github": {"search": SEARCH}, "files": {"read": {"description": "Read."}}}))
     path.write_text(text, encoding="utf-8")
     assert render_lock(load_lock(path)) == text
 

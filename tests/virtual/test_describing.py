@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gatewayd.catalog.offers import Offers, read_offers
+from gatewayd.protocol.jsontext import encode_members
 from gatewayd.routes.virtual import Discovery
 from gatewayd.virtual.describing import LONGEST_INSTRUCTIONS, LONGEST_SECTION, SEARCHING, Introduction, description
 
@@ -22,7 +23,7 @@ def offers(capabilities: Any, instructions: str | None = None, info: Any = None)
 
 def described(*said: Offers | None, discovery: Discovery = "list") -> Any:
     members = [Introduction(f"s{number}", one) for number, one in enumerate(said)]
-    return json.loads(description("/all", members, discovery))
+    return json.loads(encode_members(description("/all", members, discovery)))
 
 
 def test_a_client_may_do_what_one_of_the_members_can_do() -> None:
