@@ -25,6 +25,7 @@ from bench.load import dial, exchange, handshake
 from tests.support import wire
 from tests.support.counting_http import Connection, Lost
 from tests.support.gateway import Gateway, http_service, route, running_gateway
+from tests.support.loopback import served
 from tests.support.processes import PATIENCE
 
 Era = Literal["modern", "legacy"]
@@ -94,12 +95,8 @@ class Services:
 async def open_services() -> AsyncIterator[Services]:
     """The server, on loopback. Its connections end with the block."""
     services = Services()
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    services.port = listeners[0].socket.getsockname()[1]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, services.serve, listeners)
+    async with served(services.serve) as services.port:
         yield services
-        nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager

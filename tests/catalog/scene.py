@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import json
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,12 +14,13 @@ import trio
 from gatewayd.catalog.catalog import Catalog
 from gatewayd.catalog.catalogs import Audience, Catalogs, open_catalogs
 from gatewayd.catalog.kinds import BY_METHOD
-from gatewayd.observe.metrics import Processes
 from gatewayd.observe.tree import Node
-from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
+from gatewayd.protocol.jsonrpc import Message, Request
 from gatewayd.routes.table import HttpTarget, Service, Timeouts
-from gatewayd.upstreams.channel import Answer, LegacyPeer, Paused, UpstreamDied, UpstreamError
-from gatewayd.upstreams.service import Caller, Opened, Usage
+from gatewayd.upstreams.channel import Answer, Paused, UpstreamDied, UpstreamError
+from gatewayd.upstreams.service import Caller, Usage
+from tests.bridge.legacy_client.scripted import Told
+from tests.support.stateless import Stateless
 
 Json = dict[str, Any]
 
@@ -47,61 +47,24 @@ def tool(name: str, **more: Any) -> Json:
     return {"name": name, "inputSchema": {"type": "object"}, **more}
 
 
-class Heard:
-    """One request that the service got, and its answer: an `Answer`."""
+class Heard(Told):
+    """One request that the service got."""
 
-    def __init__(self, fake: Fake, request: Request, name: str | None, caller: Caller) -> None:
-        self.request = request
-        self.name = name
-        self.caller = caller
-        self.closed = False
-        self.params: Json = json.loads(request.params or b"{}")
-        self._fake = fake
-        self._said: deque[Message | UpstreamError | None] = deque()
-        self._news = trio.Event()
+    def __init__(self, fake: Fake, request: Request, name: str | None, caller: Caller, version: str) -> None:
+        super().__init__(request, name, caller, version)
         self._ready_at = trio.current_time() + fake.delay
-
-    def say(self, *messages: Message | UpstreamError | None) -> None:
-        """None is the end, an error breaks it off."""
-        self._said.extend(messages)
-        self._news.set()
-
-    def result(self, **parts: Any) -> None:
-        """Answer."""
-        self.say(Result(self.request.id, json.dumps({"resultType": "complete", **parts}).encode()))
-
-    def fail(self, code: int, message: str = "why", data: Any = None) -> None:
-        """Refuse."""
-        raw = None if data is None else json.dumps(data).encode()
-        self.say(Failure(self.request.id, code, message, raw))
-
-    def notify(self, method: str, **params: Any) -> None:
-        """Say something on the way."""
-        self.say(Notification(method, json.dumps(params).encode()))
 
     async def receive(self) -> Message | Paused | None:
         """See `Answer.receive`."""
-        assert not self.closed
         await trio.sleep_until(self._ready_at)
-        while not self._said:
-            self._news = trio.Event()
-            await self._news.wait()
-        said = self._said.popleft()
-        if isinstance(said, UpstreamError):
-            raise said
-        return said
-
-    async def aclose(self) -> None:
-        """See `Answer.aclose`."""
-        self.closed = True
-        await trio.lowlevel.checkpoint()
+        return await super().receive()
 
 
 Script = Callable[[Heard], None]
 
 
 @attrs.define(eq=False)
-class Fake:
+class Fake(Stateless):
     """A modern service. What it says may be changed at any time."""
 
     service: Service
@@ -163,7 +126,7 @@ class Fake:
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
         """See `Upstream.request`."""
         assert version == "2026-07-28"
-        heard = Heard(self, message, name, caller)
+        heard = Heard(self, message, name, caller, version)
         self.heard.append(heard)
         try:
             await trio.sleep(self.sending)
@@ -186,22 +149,6 @@ class Fake:
             heard.notify("notifications/subscriptions/acknowledged", notifications=heard.params["notifications"])
         else:
             heard.result(content=[{"type": "text", "text": f"{self.service.name}: {heard.name}"}])
-
-    async def open_legacy(self, message: Request, caller: Caller) -> Opened:
-        """See `Upstream.open_legacy`."""
-        raise NotImplementedError
-
-    def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
-        """See `Upstream.resume_legacy`."""
-        raise NotImplementedError
-
-    def processes(self) -> Processes:
-        """See `Upstream.processes`."""
-        return Processes()
-
-    def statistics(self) -> Json:
-        """See `Upstream.statistics`."""
-        return {}
 
 
 def fake(name: str = "web", *tools: str, **changes: Any) -> Fake:

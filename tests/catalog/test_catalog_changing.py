@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -10,7 +12,7 @@ from trio.testing import MockClock
 
 from gatewayd.catalog.catalog import AGAIN, LONGEST_AGAIN, POLL, SLOW
 from gatewayd.upstreams.channel import UpstreamDied
-from tests.catalog.scene import ALICE, Fake, Heard, fake, let_go, open_scene, tool
+from tests.catalog.scene import ALICE, Fake, Heard, Scene, fake, let_go, open_scene, tool
 
 LIST = "tools/list"
 
@@ -40,16 +42,23 @@ class Restless:
         heard.result(tools=[tool("x" if self.quiet else f"x{next(self._number)}")])
 
 
-async def test_a_list_that_never_stops_changing_is_read_ever_less_often(autojump_clock: MockClock) -> None:
-    restless = Restless()
+@asynccontextmanager
+async def open_restless(restless: Restless) -> AsyncIterator[Scene]:
+    """It announces as long as the block lasts, in which somebody listens."""
     async with open_scene(restless.fake) as scene, trio.open_nursery() as nursery:
         catalog = scene.watch()
         nursery.start_soon(restless.announce)
+        yield scene
+        let_go(catalog)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_list_that_never_stops_changing_is_read_ever_less_often(autojump_clock: MockClock) -> None:
+    restless = Restless()
+    async with open_restless(restless):
         await trio.sleep(200)
         growing = [2 * AGAIN, 4 * AGAIN, 8 * AGAIN, 16 * AGAIN, 32 * AGAIN]
         assert restless.pauses[1:9] == pytest.approx([*growing, *[LONGEST_AGAIN] * 3], abs=0.25)
-        let_go(catalog)
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_list_that_never_stops_changing_is_not_taken_for_quiet_because_it_takes_time_to_read(
@@ -57,25 +66,19 @@ async def test_a_list_that_never_stops_changing_is_not_taken_for_quiet_because_i
 ) -> None:
     restless = Restless()
     restless.fake.delay = 0.1
-    async with open_scene(restless.fake) as scene, trio.open_nursery() as nursery:
-        catalog = scene.watch()
-        nursery.start_soon(restless.announce)
+    async with open_restless(restless):
         await trio.sleep(1200)
         late = [pause for pause, at in zip(restless.pauses, restless.read_at, strict=False) if at > 100]
         assert late == pytest.approx([LONGEST_AGAIN] * len(late), abs=1)
-        let_go(catalog)
-        nursery.cancel_scope.cancel()
 
 
 async def test_after_a_quiet_time_a_change_is_seen_at_once(autojump_clock: MockClock) -> None:
     restless = Restless()
-    async with open_scene(restless.fake) as scene, trio.open_nursery() as nursery:
-        catalog = scene.watch()
-        nursery.start_soon(restless.announce)
+    async with open_restless(restless) as scene:
         await trio.sleep(150)
         restless.quiet = True
         await trio.sleep(100)
-        listing = catalog.known("tools")
+        listing = scene.catalogs.of(ALICE).known("tools")
         assert listing is not None
         assert [item.name for item in listing.items] == ["x"]
         restless.fake.scripts[LIST] = lambda heard: heard.result(tools=[tool("y")])
@@ -87,23 +90,17 @@ async def test_after_a_quiet_time_a_change_is_seen_at_once(autojump_clock: MockC
         restless.fake.announce("tools")
         await trio.sleep(AGAIN + 0.1)
         assert len(scene.told) == told + 2
-        let_go(catalog)
-        nursery.cancel_scope.cancel()
 
 
 async def test_who_asks_gets_what_is_true_however_often_it_changes(autojump_clock: MockClock) -> None:
     restless = Restless()
-    async with open_scene(restless.fake) as scene, trio.open_nursery() as nursery:
-        catalog = scene.watch()
-        nursery.start_soon(restless.announce)
+    async with open_restless(restless) as scene:
         await trio.sleep(150)
         read = len(restless.read_at)
         for _ in range(3):
             await trio.sleep(1)
             await scene.names()
         assert len(restless.read_at) == read + 3
-        let_go(catalog)
-        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(("takes", "slow"), [(SLOW / 2, False), (SLOW * 2, True)])

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 from trio.testing import MockClock
 
-from gatewayd.catalog.catalog import GRACE
+from gatewayd.catalog.catalog import GRACE, Catalog
 from gatewayd.upstreams.channel import UpstreamDied, UpstreamTimedOut, UpstreamUnreachable
-from tests.catalog.scene import ALICE, fake, let_go, open_scene
+from tests.catalog.scene import ALICE, Scene, fake, let_go, open_scene
 
 
-async def test_what_a_service_had_is_served_for_a_while_after_its_death(autojump_clock: MockClock) -> None:
+@asynccontextmanager
+async def open_watched() -> AsyncIterator[tuple[Scene, Catalog]]:
+    """A service that has been known for a while, and to the tools of which somebody listens."""
     async with open_scene(fake("web", "x")) as scene:
         await scene.names()
         await trio.sleep(1)
         catalog = scene.watch()
         await trio.sleep(1)
+        yield scene, catalog
+        let_go(catalog)
+
+
+async def test_what_a_service_had_is_served_for_a_while_after_its_death(autojump_clock: MockClock) -> None:
+    async with open_watched() as (scene, _):
         told = len(scene.told)
         scene.fake.die()
         await trio.sleep(GRACE - 1)
@@ -31,40 +42,29 @@ async def test_what_a_service_had_is_served_for_a_while_after_its_death(autojump
         assert await scene.names() == ["x"]
         assert scene.told[told:] == [ALICE, ALICE]
         assert scene.catalogs.health.hopeful("tools")
-        let_go(catalog)
 
 
 @pytest.mark.parametrize("takes", [1.0, 5.0, 19.0])
 async def test_who_listens_is_told_of_a_death_however_long_a_failure_takes(
     takes: float, autojump_clock: MockClock
 ) -> None:
-    async with open_scene(fake("web", "x")) as scene:
-        await scene.names()
-        await trio.sleep(1)
-        catalog = scene.watch()
-        await trio.sleep(1)
+    async with open_watched() as (scene, catalog):
         told = len(scene.told)
         scene.fake.sending = takes
         scene.fake.die(UpstreamUnreachable("no connection"))
         await trio.sleep(100)
         assert catalog.known("tools") is None
         assert scene.told[told:] == [ALICE]
-        let_go(catalog)
 
 
 async def test_who_listens_is_told_of_a_service_that_hangs(autojump_clock: MockClock) -> None:
-    async with open_scene(fake("web", "x")) as scene:
-        await scene.names()
-        await trio.sleep(1)
-        catalog = scene.watch()
-        await trio.sleep(1)
+    async with open_watched() as (scene, catalog):
         told = len(scene.told)
         scene.fake.scripts = {"tools/list": lambda heard: None, "server/discover": lambda heard: None}
         scene.fake.announce("tools")
         await trio.sleep(100)
         assert catalog.known("tools") is None
         assert scene.told[told:] == [ALICE]
-        let_go(catalog)
 
 
 async def test_a_service_that_is_dead_is_asked_ever_less_often(autojump_clock: MockClock) -> None:

@@ -10,7 +10,7 @@ import trio
 
 from gatewayd.auth.keychain import Keychain
 from gatewayd.auth.principal import Principal
-from gatewayd.observe.metrics import Metrics, Processes
+from gatewayd.observe.metrics import Metrics
 from gatewayd.observe.tree import Node
 from gatewayd.protocol.jsonrpc import Failure, Notification, Request, Result
 from gatewayd.routes.table import ClientBounds, HttpTarget, Service, SessionLife
@@ -18,9 +18,10 @@ from gatewayd.sessions.ledger import Ledger
 from gatewayd.sessions.memo import Memo
 from gatewayd.sessions.registry import Registry, Terms
 from gatewayd.sessions.session import Session
-from gatewayd.upstreams.channel import Answer, LegacyPeer
+from gatewayd.upstreams.channel import Answer
 from gatewayd.upstreams.healing import HealingPeer
-from gatewayd.upstreams.service import Caller, Opened, Usage
+from gatewayd.upstreams.service import Caller, Usage
+from tests.support.stateless import Stateless
 
 ALICE, BOB = Principal("alice", "staff"), Principal("bob", "staff")
 SERVICE = Service("web", HttpTarget("http://web/mcp", "http", "web", 80, "/mcp"))
@@ -55,7 +56,7 @@ class Peer:
 
 
 @attrs.define(eq=False)
-class Upstream:
+class Upstream(Stateless):
     """A service that is only counted."""
 
     usage: Usage = attrs.field(factory=Usage)
@@ -63,18 +64,6 @@ class Upstream:
 
     async def request(self, message: Request, version: str, name: str | None, caller: Caller) -> Answer:
         raise NotImplementedError
-
-    async def open_legacy(self, message: Request, caller: Caller) -> Opened:
-        raise NotImplementedError
-
-    def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
-        raise NotImplementedError
-
-    def processes(self) -> Processes:
-        return Processes()
-
-    def statistics(self) -> dict[str, object]:
-        return {}
 
 
 @attrs.define(eq=False)

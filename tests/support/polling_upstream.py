@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from tests.support.counting_http import Connection, Incoming, Lost
+from tests.support.loopback import served
 from tests.support.scripted import LEGACY, Json, text
 
 SESSION = "polled"
@@ -92,9 +93,5 @@ class PollingUpstream:
 async def open_polling_upstream() -> AsyncIterator[PollingUpstream]:
     """A server in this process, on loopback. Its connections end with the block."""
     upstream = PollingUpstream()
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    upstream.port = listeners[0].socket.getsockname()[1]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, upstream.serve, listeners)
+    async with served(upstream.serve) as upstream.port:
         yield upstream
-        nursery.cancel_scope.cancel()

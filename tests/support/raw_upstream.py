@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from tests.support.counting_http import Connection, Lost
+from tests.support.loopback import served
 from tests.support.scripted import LEGACY, MODERN, Json
 
 HANG = b"<hang>"
@@ -84,9 +85,5 @@ _IDS = _SIZE + b"\r\n" + ID + b"\r\n"
 async def open_raw_upstream() -> AsyncIterator[RawUpstream]:
     """A server in this process, on loopback. Its connections end with the block."""
     upstream = RawUpstream()
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    upstream.port = listeners[0].socket.getsockname()[1]
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, upstream.serve, listeners)
+    async with served(upstream.serve) as upstream.port:
         yield upstream
-        nursery.cancel_scope.cancel()

@@ -11,11 +11,11 @@ from typing import Any
 import attrs
 import trio
 
-from gatewayd.observe.metrics import Processes
 from gatewayd.protocol.jsonrpc import Failure, Message, Notification, Request, Result
 from gatewayd.routes.table import HttpTarget, Service, Timeouts
-from gatewayd.upstreams.channel import Answer, LegacyPeer, Paused, UpstreamError
-from gatewayd.upstreams.service import Caller, Opened, Usage
+from gatewayd.upstreams.channel import Answer, Paused, UpstreamError
+from gatewayd.upstreams.service import Caller, Usage
+from tests.support.stateless import Stateless
 
 SERVICE = Service("web", HttpTarget("http://web/mcp", "http", "web", 80, "/mcp"), Timeouts(call=10.0))
 
@@ -75,7 +75,7 @@ Script = Callable[[Told], None]
 
 
 @attrs.define(eq=False)
-class Scripted:
+class Scripted(Stateless):
     """The service. `scripts` by method say what is answered at once; without one the test answers later, or never."""
 
     service: Service = SERVICE
@@ -110,18 +110,6 @@ class Scripted:
     @property
     def open(self) -> list[Told]:
         return [told for told in self.told if not told.closed]
-
-    async def open_legacy(self, message: Request, caller: Caller) -> Opened:
-        raise NotImplementedError
-
-    def resume_legacy(self, session: str, version: str, caller: Caller) -> LegacyPeer | None:
-        raise NotImplementedError
-
-    def processes(self) -> Processes:
-        return Processes()
-
-    def statistics(self) -> dict[str, object]:
-        return {}
 
 
 IDS = itertools.count(1000)
