@@ -142,6 +142,12 @@ class Catalog:
         self._demanded.add(kind)
         self._wake.set()
 
+    def expire(self, capabilities: Iterable[str]) -> None:
+        """Lists may have changed."""
+        expired = set(capabilities)
+        self._changes.update(kind.name for kind in KINDS.values() if kind.capability in expired)
+        self._wake.set()
+
     async def wait(self, kind: KindName | None) -> None:
         """Wait until a list (None: what the service says of itself) was asked for, or that has failed.
 
@@ -337,7 +343,7 @@ class Catalog:
             now = trio.current_time()
             backoff.ended(now, now - began)
             refused = not self._announced
-            self._expire(self._announced)
+            self.expire(self._announced)
             self._announced = frozenset()
             await trio.sleep(REFUSED_AGAIN if refused else backoff.remaining(now))
 
@@ -354,21 +360,15 @@ class Catalog:
                 match message:
                     case Notification(method=method) if method == ACKNOWLEDGED:
                         self._announced = announced_in(message)
-                        self._expire(self._announced)
+                        self.expire(self._announced)
                     case Notification(method=method):
-                        self._expire(name for name in LISTS if LIST_CHANGED[name] == method)
+                        self.expire(name for name in LISTS if LIST_CHANGED[name] == method)
                     case Failure(message=reason):
                         raise UpstreamBroke("the service refused to be listened to", reason[:200])
                     case _:
                         pass
         finally:
             await answer.aclose()
-
-    def _expire(self, capabilities: Iterable[str]) -> None:
-        """Lists may have changed."""
-        expired = set(capabilities)
-        self._changes.update(kind.name for kind in KINDS.values() if kind.capability in expired)
-        self._wake.set()
 
 
 def announced_in(message: Notification) -> frozenset[str]:

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 import trio
 
+from gatewayd.bridge.changes import LISTS
 from gatewayd.catalog.asking import Asker
 from gatewayd.catalog.catalog import Catalog
 from gatewayd.catalog.health import Health
@@ -70,6 +71,11 @@ class Catalogs:
                 return catalog
         self._catalogs.move_to_end(audience)
         return catalog
+
+    def expire(self) -> None:
+        """Every list may have changed."""
+        for catalog in self._catalogs.values():
+            catalog.expire(LISTS)
 
     def stop(self) -> None:
         """Give up what is kept, and keep nothing more: the service is about to go."""

@@ -62,7 +62,13 @@ class VirtualServer:
         return self._shared.roster
 
     def use(self, service: Service, roster: Roster) -> None:
-        """Have other members from now on. Calls go on; clients that listen are told what has changed for them."""
+        """Have other members from now on. Calls go on; clients that listen are told what has changed for them.
+
+        What was approved in the meantime is looked at anew: its server may never have announced it.
+        """
+        if roster.pins != self.roster.pins:
+            for seat in roster.seats:
+                seat.catalogs.expire()
         self._leave()
         self.service, self._shared.roster = service, roster
         self._follow(roster)

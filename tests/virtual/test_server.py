@@ -119,3 +119,20 @@ async def test_a_stream_ends_with_its_server(autojump_clock: MockClock) -> None:
     with trio.fail_after(60):
         assert await answer.receive() is None
     await answer.aclose()
+
+
+async def test_what_was_approved_is_looked_at_anew_though_its_server_never_announced_it(
+    autojump_clock: MockClock,
+) -> None:
+    a, b = fake("a", "x"), fake("b")
+    locked = virtual_of(a, b, lock="enforce")
+    async with open_scene(a, b, virtual=locked, pins={"a": {"x": pin(tool("x"))}}) as scene:
+        await scene.tools()
+        await trio.sleep(1)
+        assert await scene.tools() == ["a__x"]
+        changed = tool("x", description="another")
+        a.lists["tools"] = [changed]
+        await trio.sleep(20)
+        scene.use(locked, {"a": {"x": pin(changed)}})
+        assert await scene.tools() == ["a__x"]
+        assert await scene.call("a__x") == "a: x"
